@@ -1,0 +1,8 @@
+//! Podmeter: an eBPF-augmented node exporter for Kubernetes. ARCHITECTURE.md is the map.
+
+#![forbid(unsafe_code)]
+
+pub mod cgroup;
+pub mod metric;
+pub mod page;
+pub mod subject;

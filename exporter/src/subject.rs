@@ -1,0 +1,62 @@
+//! Vocabulary of whom a measurement is about. No IO, no clock.
+
+use std::fmt;
+
+/// Whom a sample is about; `labelling` turns it into labels.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum Subject {
+    /// The node, or Podmeter itself: no labels of a container.
+    Node,
+    /// A cgroup of the hierarchy that has the cpu controller.
+    Cgroup(CgroupId),
+}
+
+/// The kernel's 64-bit id of a cgroup (`kernfs_node.id`, the inode number of its directory).
+///
+/// On cgroup v1 it is unique within its hierarchy only.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct CgroupId(pub u64);
+
+impl fmt::Display for CgroupId {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(formatter)
+    }
+}
+
+/// A container's id as its runtime gave it: 64 lower-case hexadecimal digits for containerd, CRI-O, Docker and Podman.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct ContainerId(String);
+
+impl ContainerId {
+    /// Takes an id that the caller has recognised in a path.
+    #[must_use]
+    pub fn new(id: impl Into<String>) -> Self {
+        Self(id.into())
+    }
+
+    /// The id as text.
+    #[must_use]
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+/// A pod's UID as the kubelet wrote it into the cgroup path, with dashes.
+///
+/// A static pod has the 32 hexadecimal digits of its config hash here, not the UID of its mirror pod.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct PodUid(String);
+
+impl PodUid {
+    /// Takes a UID that the caller has recognised in a path.
+    #[must_use]
+    pub fn new(uid: impl Into<String>) -> Self {
+        Self(uid.into())
+    }
+
+    /// The UID as text.
+    #[must_use]
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}

@@ -1,0 +1,3 @@
+//! The front door for people who build Podmeter.
+
+fn main() {}
