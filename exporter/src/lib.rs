@@ -5,4 +5,5 @@
 pub mod cgroup;
 pub mod metric;
 pub mod page;
+pub mod paths;
 pub mod subject;

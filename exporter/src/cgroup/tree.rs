@@ -1,0 +1,95 @@
+//! An immutable snapshot of the cgroups that exist and of those that ended a short while ago. No IO, no clock.
+
+use std::{collections::BTreeMap, sync::Arc, time::Instant};
+
+use crate::subject::CgroupId;
+
+/// Whether a cgroup still exists.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum State {
+    /// Its directory was there when last seen.
+    Live,
+    /// It was removed; late values still resolve to it until the grace period is over.
+    Dead {
+        /// When its removal was noticed.
+        since: Instant,
+    },
+}
+
+/// One cgroup.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct CgroupEntry {
+    /// The inode number of its directory, which is the kernel's id of it.
+    pub id: CgroupId,
+    /// Its path from the root of the hierarchy, `/` for the root itself. A renamed cgroup gets another `Arc`; as long
+    /// as the path stays, so does the `Arc`.
+    pub path: Arc<str>,
+    /// Whether it still exists.
+    pub state: State,
+}
+
+impl CgroupEntry {
+    /// Whether its directory was there when last seen.
+    #[must_use]
+    pub fn is_live(&self) -> bool {
+        self.state == State::Live
+    }
+}
+
+/// All cgroups of one hierarchy at one moment, in the order of their ids.
+#[derive(Clone, Debug, Default)]
+pub struct CgroupTree {
+    entries: BTreeMap<CgroupId, CgroupEntry>,
+    version: u64,
+}
+
+impl CgroupTree {
+    /// Looks one up, dead or live.
+    #[must_use]
+    pub fn get(&self, id: CgroupId) -> Option<&CgroupEntry> {
+        self.entries.get(&id)
+    }
+
+    /// All of them, dead and live.
+    pub fn iter(&self) -> impl Iterator<Item = &CgroupEntry> {
+        self.entries.values()
+    }
+
+    /// How many there are, dead and live.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.entries.len()
+    }
+
+    /// Whether there is none.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.entries.is_empty()
+    }
+
+    /// Rises with every change; two snapshots of one watcher with the same version have the same contents.
+    #[must_use]
+    pub fn version(&self) -> u64 {
+        self.version
+    }
+
+    pub(super) fn put(&mut self, entry: CgroupEntry) {
+        self.version += 1;
+        self.entries.insert(entry.id, entry);
+    }
+
+    pub(super) fn remove(&mut self, id: CgroupId) {
+        self.version += 1;
+        self.entries.remove(&id);
+    }
+}
+
+impl FromIterator<CgroupEntry> for CgroupTree {
+    fn from_iter<I: IntoIterator<Item = CgroupEntry>>(entries: I) -> Self {
+        let mut tree = Self::default();
+        for entry in entries {
+            tree.put(entry);
+        }
+        tree
+    }
+}
