@@ -2,6 +2,7 @@
 
 #![forbid(unsafe_code)]
 
+pub mod attribution;
 pub mod cgroup;
 pub mod metric;
 pub mod page;

@@ -1,0 +1,187 @@
+//! Whose a cgroup is: its path tells the container and the pod. Immutable snapshots, so that a collection sees one
+//! state of the node from its start to its end.
+
+use std::{collections::BTreeMap, sync::Arc};
+
+use crate::{
+    cgroup::tree::CgroupTree,
+    subject::{CgroupId, ContainerId, PodUid},
+};
+
+pub mod container;
+
+/// Whose a cgroup is.
+///
+/// A container may have cgroups below its own (CRI-O's `/container`, systemd in a container, kube-proxy's). They are
+/// the container's too, and `nested` is set, because not everything may be added up:
+///
+/// * what the kernel counts for one cgroup alone (events seen by a program, the periods and throttles of a quota of its
+///   own) is added to the container's;
+/// * what already holds the cgroups below (pressure, `io.stat` on v2) and what is a limit (the quota) counts for the
+///   container's own cgroup only, and is left out where `nested` is set.
+///
+/// The same holds for a pod and cgroups below it that are no container's.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Identity {
+    /// A container's, in a pod or not.
+    Container {
+        /// The pod; `None` for a container that the kubelet did not start.
+        pod_uid: Option<PodUid>,
+        /// The container, which is the sandbox for a pause container and for Kata.
+        container_id: ContainerId,
+        /// Below the container's own cgroup.
+        nested: bool,
+    },
+    /// A pod's, around its containers.
+    Pod {
+        /// The pod.
+        pod_uid: PodUid,
+        /// Below the pod's own cgroup.
+        nested: bool,
+    },
+    /// Of the runtime's process that watches a container (conmon, LXC's monitor): neither the container's nor of
+    /// interest by itself, and one series per container. No series is given for it.
+    Monitor,
+    /// Any other: the root, slices, services.
+    Other {
+        /// Its path from the root of the hierarchy.
+        path: Arc<str>,
+    },
+}
+
+/// Whose every cgroup is, at one moment.
+#[derive(Clone, Debug, Default)]
+pub struct Snapshot {
+    rows: BTreeMap<CgroupId, Row>,
+    /// Of the tree that this was made from.
+    version: u64,
+}
+
+#[derive(Clone, Debug)]
+struct Row {
+    path: Arc<str>,
+    identity: Arc<Identity>,
+}
+
+impl Snapshot {
+    /// Recognises every cgroup of a tree, the dead included.
+    #[must_use]
+    pub fn of(tree: &CgroupTree) -> Self {
+        let mut snapshot = Self::default();
+        snapshot.follow(tree);
+        snapshot
+    }
+
+    /// Brings a snapshot up to a newer tree of the same watcher: paths that stayed are not looked at again. In an `Arc`,
+    /// `Arc::make_mut` leaves the snapshots that were handed out as they are.
+    pub fn follow(&mut self, tree: &CgroupTree) {
+        if self.is_of(tree) {
+            return;
+        }
+        self.version = tree.version();
+        self.rows.retain(|&id, _| tree.get(id).is_some());
+        for entry in tree.iter() {
+            // The tree keeps the Arc as long as the path stays.
+            if self
+                .rows
+                .get(&entry.id)
+                .is_some_and(|row| Arc::ptr_eq(&row.path, &entry.path))
+            {
+                continue;
+            }
+            let identity = Arc::new(container::identify(&entry.path));
+            self.rows.insert(
+                entry.id,
+                Row {
+                    path: Arc::clone(&entry.path),
+                    identity,
+                },
+            );
+        }
+    }
+
+    /// Whether this was made from that state of the tree.
+    #[must_use]
+    pub fn is_of(&self, tree: &CgroupTree) -> bool {
+        self.version == tree.version()
+    }
+
+    /// Whose a cgroup is; `None` for one that the tree did not have.
+    #[must_use]
+    pub fn identity(&self, id: CgroupId) -> Option<&Identity> {
+        self.rows.get(&id).map(|row| &*row.identity)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::{sync::Arc, time::Instant};
+
+    use super::{Identity, Snapshot};
+    use crate::{
+        cgroup::tree::{CgroupEntry, CgroupTree, State},
+        subject::{CgroupId, PodUid},
+    };
+
+    const POD: &str = "/kubepods/pod01234567-89ab-cdef-0123-456789abcdef";
+
+    fn entry(id: u64, path: &Arc<str>, state: State) -> CgroupEntry {
+        CgroupEntry {
+            id: CgroupId(id),
+            path: Arc::clone(path),
+            state,
+        }
+    }
+
+    fn pod() -> Identity {
+        let pod_uid = PodUid::new("01234567-89ab-cdef-0123-456789abcdef");
+        Identity::Pod {
+            pod_uid,
+            nested: false,
+        }
+    }
+
+    #[test]
+    fn names_the_dead_and_the_living_and_nobody_else() {
+        let (root, path) = (Arc::from("/"), Arc::from(POD));
+        let dead = State::Dead {
+            since: Instant::now(),
+        };
+        let tree: CgroupTree = [entry(1, &root, State::Live), entry(2, &path, dead)]
+            .into_iter()
+            .collect();
+        let snapshot = Snapshot::of(&tree);
+        let other = Identity::Other {
+            path: Arc::clone(&root),
+        };
+        assert_eq!(snapshot.identity(CgroupId(1)), Some(&other));
+        assert_eq!(snapshot.identity(CgroupId(2)), Some(&pod()));
+        assert_eq!(snapshot.identity(CgroupId(3)), None);
+    }
+
+    #[test]
+    fn follows_a_tree_and_keeps_what_stayed() {
+        let (root, service, path): (Arc<str>, Arc<str>, Arc<str>) =
+            (Arc::from("/"), Arc::from("/a.service"), Arc::from(POD));
+        let first: CgroupTree = [(1, &root), (2, &service)]
+            .map(|(id, path)| entry(id, path, State::Live))
+            .into_iter()
+            .collect();
+        // Freed, new, and renamed.
+        let second: CgroupTree = [(3, &path), (1, &root), (3, &service), (3, &path)]
+            .map(|(id, path)| entry(id, path, State::Live))
+            .into_iter()
+            .collect();
+
+        let mut snapshot = Arc::new(Snapshot::of(&first));
+        let handed_out = Arc::clone(&snapshot);
+        Arc::make_mut(&mut snapshot).follow(&second);
+
+        assert!(handed_out.is_of(&first) && !handed_out.is_of(&second) && snapshot.is_of(&second));
+        assert!(handed_out.identity(CgroupId(2)).is_some());
+        assert_eq!(snapshot.identity(CgroupId(2)), None);
+        assert_eq!(snapshot.identity(CgroupId(3)), Some(&pod()));
+        let kept = |snapshot: &Snapshot| Arc::as_ptr(&snapshot.rows[&CgroupId(1)].identity);
+        assert_eq!(kept(&handed_out), kept(&snapshot));
+    }
+}
