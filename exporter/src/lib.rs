@@ -3,6 +3,7 @@
 #![forbid(unsafe_code)]
 
 pub mod cgroup;
+pub mod encode;
 pub mod metric;
 pub mod page;
 pub mod subject;
