@@ -4,6 +4,7 @@
 
 pub mod attribution;
 pub mod cgroup;
+pub mod encode;
 pub mod metric;
 pub mod page;
 pub mod paths;
