@@ -41,18 +41,16 @@ pub const MAX_IN_FLIGHT: u32 = 4096;
 pub struct Throttles {
     /// Sum of the durations in nanoseconds, by the kernel's own clock of the run queue.
     pub sum_ns: u64,
-    /// Throttles that ended with no start time (`throttled_clock` was 0): the kernel gives them no duration either.
-    pub without_duration: u64,
     /// Throttles by duration, not cumulative.
     pub buckets: [u64; N_BUCKETS],
 }
 
-const _: () = assert!(size_of::<Throttles>() == 8 * (2 + N_BUCKETS));
+const _: () = assert!(size_of::<Throttles>() == 8 * (1 + N_BUCKETS));
 
-/// Slots of the per-CPU array `LOSSES`: events that are not in `THROTTLES`, and why.
+/// Slots of the per-CPU array `SKIPPED`: ends of `unthrottle_cfs_rq` that are not in `THROTTLES`, by reason.
 #[repr(u32)]
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Loss {
+pub enum Skip {
     /// `THROTTLES` was full: a throttle of a cgroup that has no entry.
     MapFull = 0,
     /// `IN_FLIGHT` was full: the start of an unthrottle could not be kept.
@@ -61,16 +59,43 @@ pub enum Loss {
     ClockBackwards = 2,
     /// The unthrottle ended without its entry having been seen: it was running when the probe attached.
     NoEntry = 3,
-    /// Not lost, but not a throttle's end either: the kernel put the unthrottle off (6.18 and later).
+    /// No throttle ended: the kernel put the unthrottle off (6.18 and later).
     ReturnedEarly = 4,
+    /// The throttle has no start time, because no task was waiting: the kernel gives it no duration either.
+    NoDuration = 5,
 }
 
-/// Number of slots of `LOSSES`.
-pub const N_LOSSES: u32 = 5;
+impl Skip {
+    /// Every reason, in the order of the slots.
+    pub const ALL: [Self; 6] = [
+        Self::MapFull,
+        Self::InFlightFull,
+        Self::ClockBackwards,
+        Self::NoEntry,
+        Self::ReturnedEarly,
+        Self::NoDuration,
+    ];
+
+    /// The value of the label `reason`.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::MapFull => "map_full",
+            Self::InFlightFull => "in_flight_full",
+            Self::ClockBackwards => "clock_backwards",
+            Self::NoEntry => "no_entry",
+            Self::ReturnedEarly => "returned_early",
+            Self::NoDuration => "no_duration",
+        }
+    }
+}
 
 impl Throttles {
     /// A cgroup with no throttle yet.
-    pub const ZERO: Self = Self { sum_ns: 0, without_duration: 0, buckets: [0; N_BUCKETS] };
+    pub const ZERO: Self = Self {
+        sum_ns: 0,
+        buckets: [0; N_BUCKETS],
+    };
 }
 
 #[cfg(feature = "user")]

@@ -4,7 +4,10 @@
 
 #![no_std]
 #![feature(core_intrinsics)]
-#![expect(internal_features, reason = "the BPF target has no compare-and-swap, so core offers no AtomicU64::fetch_add")]
+#![expect(
+    internal_features,
+    reason = "the BPF target has no compare-and-swap, so core offers no AtomicU64::fetch_add"
+)]
 
 pub mod counter;
 pub mod kernel;

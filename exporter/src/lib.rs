@@ -2,10 +2,24 @@
 
 #![forbid(unsafe_code)]
 
-pub mod attribution;
-pub mod cgroup;
-pub mod encode;
-pub mod metric;
-pub mod page;
+pub mod agent;
+pub mod caps;
+pub mod config;
+pub mod error_chain;
 pub mod paths;
+pub mod telemetry;
+
+pub mod metric;
 pub mod subject;
+
+pub mod cgroup;
+
+pub mod source;
+
+pub mod attribution;
+
+pub mod labelling;
+
+pub mod page;
+
+pub mod encode;

@@ -143,6 +143,18 @@ impl Labels {
         }
     }
 
+    /// Takes labels in the order of precedence: of two with one name, the first stays.
+    pub fn first_wins(labels: impl IntoIterator<Item = (Cow<'static, str>, Arc<str>)>) -> Self {
+        let mut kept: Vec<(Cow<'static, str>, Arc<str>)> = labels
+            .into_iter()
+            .filter(|(_, value)| !value.is_empty())
+            .collect();
+        // The sort is stable, so the first of equals is the one that comes first.
+        kept.sort_by(|(left, _), (right, _)| left.cmp(right));
+        kept.dedup_by(|(later, _), (earlier, _)| later == earlier);
+        Self(kept)
+    }
+
     /// The value of a label, if it is there.
     #[must_use]
     pub fn get(&self, name: &str) -> Option<&str> {
@@ -193,6 +205,8 @@ mod tests {
         Just, Strategy, any, prop, prop_assert, prop_assert_eq, prop_oneof, proptest,
     };
 
+    use std::{borrow::Cow, sync::Arc};
+
     use super::{DuplicateLabel, Labels, Page, PageFamily, Series};
     use crate::metric::{Desc, Histogram, Kind, Value};
 
@@ -233,6 +247,14 @@ mod tests {
             labels: labels(pairs),
             value: Value::Histogram(value),
         }
+    }
+
+    #[test]
+    fn of_two_labels_with_one_name_the_first_stays() {
+        let labels = [("b", "1"), ("a", "2"), ("b", "3"), ("c", "")];
+        let labels = labels.map(|(name, value)| (Cow::Borrowed(name), Arc::from(value)));
+        let kept = Labels::first_wins(labels);
+        assert_eq!(kept.iter().collect::<Vec<_>>(), [("a", "2"), ("b", "1")]);
     }
 
     #[test]

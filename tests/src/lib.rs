@@ -1,1 +1,3 @@
 //! The harness that the tests in `it/` share.
+
+pub mod cgroup;

@@ -26,7 +26,7 @@ use aya_ebpf::{
     programs::{FEntryContext, FExitContext, ProbeContext, RetProbeContext},
 };
 use podmeter_common::{
-    cpu_throttle::{BOUNDS_NS, Loss, MAX_CGROUPS, MAX_IN_FLIGHT, N_BUCKETS, N_LOSSES, Throttles},
+    cpu_throttle::{BOUNDS_NS, MAX_CGROUPS, MAX_IN_FLIGHT, N_BUCKETS, Skip, Throttles},
     histogram::bucket_index,
 };
 use podmeter_ebpf::{counter, kernel, offsets};
@@ -68,9 +68,9 @@ static IN_FLIGHT: HashMap<u64, u64> = HashMap::with_max_entries(MAX_IN_FLIGHT, 0
 #[map]
 static ENTERED: PerCpuArray<u64> = PerCpuArray::with_max_entries(1, 0);
 
-/// What could not be counted, by [`Loss`].
+/// Calls that are in no histogram, by [`Skip`].
 #[map]
-static LOSSES: PerCpuArray<u64> = PerCpuArray::with_max_entries(N_LOSSES, 0);
+static SKIPPED: PerCpuArray<u64> = PerCpuArray::with_max_entries(Skip::ALL.len() as u32, 0);
 
 /// In `IN_FLIGHT`: this call ends no throttle.
 const RETURNED_EARLY: u64 = u64::MAX;
@@ -89,7 +89,9 @@ fn fexit_unthrottle(context: FExitContext) -> i32 {
 
 #[kprobe(function = "unthrottle_cfs_rq")]
 fn kprobe_unthrottle(context: ProbeContext) -> u32 {
-    let Some(cfs_rq) = context.arg::<usize>(0) else { return 0 };
+    let Some(cfs_rq) = context.arg::<usize>(0) else {
+        return 0;
+    };
     if let Some(entered) = ENTERED.get_ptr_mut(0) {
         // JUSTIFICATION: map values are reached by pointer.
         // SAFETY: the slot is this CPU's, and nothing else writes it before the kretprobe.
@@ -101,12 +103,14 @@ fn kprobe_unthrottle(context: ProbeContext) -> u32 {
 
 #[kretprobe(function = "unthrottle_cfs_rq")]
 fn kretprobe_unthrottle(_context: RetProbeContext) -> u32 {
-    let Some(entered) = ENTERED.get_ptr_mut(0) else { return 0 };
+    let Some(entered) = ENTERED.get_ptr_mut(0) else {
+        return 0;
+    };
     // JUSTIFICATION: map values are reached by pointer.
     // SAFETY: the slot is this CPU's, and nothing else writes it between kprobe and kretprobe.
     let cfs_rq = unsafe { entered.replace(0) };
     if cfs_rq == 0 {
-        lose(Loss::NoEntry);
+        skip(Skip::NoEntry);
     } else {
         leave(cfs_rq as usize);
     }
@@ -121,7 +125,7 @@ fn enter(cfs_rq: usize) {
         kernel::read(cfs_rq, &CFS_RQ_THROTTLED_CLOCK)
     };
     if IN_FLIGHT.insert(&(cfs_rq as u64), &started, 0).is_err() {
-        lose(Loss::InFlightFull);
+        skip(Skip::InFlightFull);
     }
 }
 
@@ -139,23 +143,27 @@ fn leave(cfs_rq: usize) {
     // JUSTIFICATION: map values are reached by reference into the map.
     // SAFETY: the value is copied at once, and only this CPU, which holds the run queue's lock, uses this key.
     let Some(started) = (unsafe { IN_FLIGHT.get(&key) }).copied() else {
-        lose(Loss::NoEntry);
+        skip(Skip::NoEntry);
         return;
     };
     if IN_FLIGHT.remove(&key).is_err() {
-        lose(Loss::NoEntry);
+        skip(Skip::NoEntry);
     }
     if started == RETURNED_EARLY {
-        lose(Loss::ReturnedEarly);
+        skip(Skip::ReturnedEarly);
+        return;
+    }
+    if started == 0 {
+        skip(Skip::NoDuration);
         return;
     }
     let rq: usize = kernel::read(cfs_rq, &CFS_RQ_RQ);
     let clock: u64 = kernel::read(rq, &RQ_CLOCK);
     if clock < started {
-        lose(Loss::ClockBackwards);
+        skip(Skip::ClockBackwards);
         return;
     }
-    count(cgroup_id(cfs_rq), started, clock - started);
+    count(cgroup_id(cfs_rq), clock - started);
 }
 
 #[inline(always)]
@@ -167,18 +175,14 @@ fn cgroup_id(cfs_rq: usize) -> u64 {
 }
 
 #[inline(always)]
-fn count(cgroup_id: u64, started: u64, duration_ns: u64) {
+fn count(cgroup_id: u64, duration_ns: u64) {
     let Some(throttles) = entry(cgroup_id) else {
-        lose(Loss::MapFull);
+        skip(Skip::MapFull);
         return;
     };
     // JUSTIFICATION: the value is shared by all CPUs, so each field is added to by itself, through raw pointers.
     // SAFETY: `throttles` points at a live map value, and the bucket's index is below N_BUCKETS.
     unsafe {
-        if started == 0 {
-            counter::add(&raw mut (*throttles).without_duration, 1);
-            return;
-        }
         let bucket = bucket_index(&BOUNDS_NS, duration_ns);
         if bucket < N_BUCKETS {
             counter::add((&raw mut (*throttles).buckets).cast::<u64>().add(bucket), 1);
@@ -199,8 +203,8 @@ fn entry(cgroup_id: u64) -> Option<*mut Throttles> {
 }
 
 #[inline(always)]
-fn lose(loss: Loss) {
-    if let Some(count) = LOSSES.get_ptr_mut(loss as u32) {
+fn skip(reason: Skip) {
+    if let Some(count) = SKIPPED.get_ptr_mut(reason as u32) {
         // JUSTIFICATION: map values are reached by pointer.
         // SAFETY: the slot is this CPU's; a program is not interrupted by itself.
         unsafe { *count += 1 };

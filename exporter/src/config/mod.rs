@@ -1,0 +1,272 @@
+//! The configuration: a YAML file, with defaults for everything, so that no file at all is a valid configuration.
+//!
+//! Unknown keys are errors that name the key, the line and the nearest known key; `${NAME}` in a value is replaced by
+//! the environment variable.
+
+mod expand;
+mod keys;
+
+use std::{
+    collections::BTreeMap,
+    fs, io,
+    net::{Ipv4Addr, SocketAddr},
+    path::{Path, PathBuf},
+};
+
+use serde::Deserialize;
+
+pub use self::keys::{KEYS, Key};
+use self::{expand::ExpandError, keys::ProbesConfig};
+use crate::{error_chain::one_line, paths::HostPaths};
+
+/// The port that Podmeter serves by default.
+pub const DEFAULT_PORT: u16 = 9643;
+
+/// Largest file that is read; a real one has a few kilobytes.
+const MAX_FILE_BYTES: u64 = 1 << 20;
+
+/// Everything that can be configured.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Config {
+    /// Where the endpoint listens.
+    pub listen: SocketAddr,
+    /// Labels that every series gets.
+    pub external_labels: BTreeMap<String, String>,
+    /// Switches of the probes.
+    pub probes: ProbesConfig,
+    /// Where the host's files are.
+    pub paths: HostPaths,
+}
+
+/// Why there is no configuration.
+#[derive(Debug, thiserror::Error)]
+pub enum ConfigError {
+    /// The file cannot be read.
+    #[error("cannot read the configuration file {path}")]
+    Read {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        source: io::Error,
+    },
+    /// The file is too large to be one.
+    #[error("the configuration file {path} has more than {MAX_FILE_BYTES} bytes")]
+    TooLarge {
+        /// The file.
+        path: PathBuf,
+    },
+    /// A key that does not exist.
+    #[error("{place}: unknown key `{key}`{}", suggestion(.nearest))]
+    UnknownKey {
+        /// File, line and column.
+        place: String,
+        /// The key.
+        key: String,
+        /// What was probably meant.
+        nearest: Option<&'static str>,
+    },
+    /// Not YAML, or a value of the wrong kind.
+    #[error("{place}: {message}")]
+    Yaml {
+        /// File, line and column.
+        place: String,
+        /// What is wrong.
+        message: String,
+    },
+    /// A value that does not mean what the key wants.
+    #[error("{file}: `{key}` is `{value}`, but {wanted}")]
+    Value {
+        /// The file.
+        file: String,
+        /// The key.
+        key: String,
+        /// What it says.
+        value: String,
+        /// What it should say.
+        wanted: &'static str,
+    },
+    /// A `${…}` that cannot be replaced.
+    #[error("{file}: `{key}`")]
+    Expand {
+        /// The file.
+        file: String,
+        /// The key.
+        key: String,
+        /// Why.
+        source: ExpandError,
+    },
+}
+
+impl Default for Config {
+    fn default() -> Self {
+        Self {
+            listen: SocketAddr::from((Ipv4Addr::UNSPECIFIED, DEFAULT_PORT)),
+            external_labels: BTreeMap::new(),
+            probes: ProbesConfig::default(),
+            paths: HostPaths::default(),
+        }
+    }
+}
+
+impl Config {
+    /// Reads the file, or gives the defaults if there is none.
+    pub fn load(path: Option<&Path>) -> Result<Self, ConfigError> {
+        let Some(path) = path else {
+            return Ok(Self::default());
+        };
+        let read_error = |source| ConfigError::Read {
+            path: path.into(),
+            source,
+        };
+        if fs::metadata(path).map_err(read_error)?.len() > MAX_FILE_BYTES {
+            return Err(ConfigError::TooLarge { path: path.into() });
+        }
+        let text = fs::read_to_string(path).map_err(read_error)?;
+        Self::parse(&text, &path.display().to_string(), &|name| {
+            std::env::var(name).ok()
+        })
+    }
+
+    /// Parses the text of `file`; `variable` looks up environment variables.
+    pub fn parse(
+        text: &str,
+        file: &str,
+        variable: &dyn Fn(&str) -> Option<String>,
+    ) -> Result<Self, ConfigError> {
+        let raw = RawConfig::parse(text, file)?;
+        let expand = |key: &str, value: &str| {
+            expand::expand(value, variable).map_err(|source| ConfigError::Expand {
+                file: file.into(),
+                key: key.into(),
+                source,
+            })
+        };
+        let defaults = Self::default();
+        let listen = match raw.listen {
+            Some(listen) => parse_listen(&expand("listen", &listen)?, file)?,
+            None => defaults.listen,
+        };
+        let mut external_labels = BTreeMap::new();
+        for (name, value) in raw.external_labels {
+            check_label_name(&name, file)?;
+            let value = expand(&format!("external_labels.{name}"), &value)?;
+            external_labels.insert(name, value);
+        }
+        let path = |key: &str, value: Option<String>| {
+            value
+                .map(|value| expand(key, &value).map(PathBuf::from))
+                .transpose()
+        };
+        let paths = HostPaths {
+            proc: path("paths.procfs", raw.paths.procfs)?.unwrap_or(defaults.paths.proc),
+            sys: path("paths.sysfs", raw.paths.sysfs)?.unwrap_or(defaults.paths.sys),
+            cgroup: path("paths.cgroupfs", raw.paths.cgroupfs)?,
+        };
+        Ok(Self {
+            listen,
+            external_labels,
+            probes: raw.probes,
+            paths,
+        })
+    }
+}
+
+/// The file as it stands; every key may be missing.
+#[derive(Debug, Default, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+struct RawConfig {
+    listen: Option<String>,
+    external_labels: BTreeMap<String, String>,
+    probes: ProbesConfig,
+    paths: RawPaths,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+struct RawPaths {
+    procfs: Option<String>,
+    sysfs: Option<String>,
+    cgroupfs: Option<String>,
+}
+
+impl RawConfig {
+    fn parse(text: &str, file: &str) -> Result<Self, ConfigError> {
+        // A file of nothing but comments is a configuration of nothing but defaults.
+        if text
+            .lines()
+            .all(|line| line.trim().is_empty() || line.trim_start().starts_with('#'))
+        {
+            return Ok(Self::default());
+        }
+        let options = serde_saphyr::options! { with_snippet: false };
+        serde_saphyr::from_str_with_options(text, options).map_err(|error| yaml_error(&error, file))
+    }
+}
+
+fn yaml_error(error: &serde_saphyr::Error, file: &str) -> ConfigError {
+    let mut message = one_line(error);
+    let place = match error.location() {
+        Some(location) => {
+            let (line, column) = (location.line(), location.column());
+            // The place stands in front, where editors look for it.
+            let suffix = format!(" at line {line}, column {column}");
+            message.truncate(message.strip_suffix(&suffix).unwrap_or(&message).len());
+            format!("{file}:{line}:{column}")
+        }
+        None => file.to_owned(),
+    };
+    match error {
+        serde_saphyr::Error::DuplicateMappingKey { key: Some(key), .. } => ConfigError::Yaml {
+            place,
+            message: format!("the key `{key}` stands here for the second time"),
+        },
+        serde_saphyr::Error::SerdeUnknownField {
+            field, expected, ..
+        } => ConfigError::UnknownKey {
+            place,
+            nearest: keys::nearest(field, expected),
+            key: field.clone(),
+        },
+        _ => ConfigError::Yaml { place, message },
+    }
+}
+
+fn suggestion(nearest: &Option<&'static str>) -> String {
+    nearest.map_or_else(String::new, |key| format!(", did you mean `{key}`?"))
+}
+
+fn parse_listen(value: &str, file: &str) -> Result<SocketAddr, ConfigError> {
+    value.parse().map_err(|_not_an_address| ConfigError::Value {
+        file: file.into(),
+        key: "listen".into(),
+        value: value.into(),
+        wanted: "it takes an IP address and a port, such as 0.0.0.0:9643 or [::1]:9643",
+    })
+}
+
+/// Label names as Prometheus has had them from the start; names that begin with `__` are its own.
+fn check_label_name(name: &str, file: &str) -> Result<(), ConfigError> {
+    let first = name.bytes().next().unwrap_or(b'0');
+    let valid = name
+        .bytes()
+        .all(|byte| byte.is_ascii_alphanumeric() || byte == b'_')
+        && !first.is_ascii_digit()
+        && !name.starts_with("__");
+    let taken = keys::OWN_LABELS.contains(&name);
+    let wanted = if !valid {
+        "a label name has letters, digits and underscores, and begins with neither a digit nor two underscores"
+    } else if taken {
+        "that label is Podmeter's own; choose another name"
+    } else {
+        return Ok(());
+    };
+    Err(ConfigError::Value {
+        file: file.into(),
+        key: "external_labels".into(),
+        value: name.into(),
+        wanted,
+    })
+}
+
+#[cfg(test)]
+mod tests;

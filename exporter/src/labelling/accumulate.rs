@@ -1,0 +1,251 @@
+//! One series for all cgroups that have the same labels, one after the other or at once.
+//!
+//! A restarted container or service has a new cgroup id and the labels of the old one.
+//! Two equal series would make Prometheus throw the page away, and a counter that begins anew under its old name would
+//! lose what it had; so the values are added, and what a cgroup had when its entry was freed is kept as long as the
+//! series has a successor. Pure.
+
+use std::{collections::HashMap, mem};
+
+use crate::{
+    metric::{Histogram, Value},
+    page::{Labels, Series},
+    subject::Subject,
+};
+
+/// The series of one family of counters or histograms, from one collection to the next.
+#[derive(Debug, Default)]
+pub(super) struct Accumulator {
+    series: HashMap<Labels, Accumulated>,
+}
+
+/// Whether a series outlives the last of its cgroups.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Lifetime {
+    /// It ends with them: its labels name them.
+    Subjects,
+    /// It stays: it is a remainder, whose cgroups come and go.
+    Process,
+}
+
+/// A value with its final labels and the cgroup that it came from.
+#[derive(Clone, Debug)]
+pub(super) struct Contribution {
+    pub(super) labels: Labels,
+    pub(super) subject: Subject,
+    pub(super) lifetime: Lifetime,
+    pub(super) value: Value,
+}
+
+#[derive(Debug, Default)]
+struct Accumulated {
+    /// What cgroups had that no longer contribute.
+    retired: Option<Value>,
+    current: Vec<(Subject, Value)>,
+    previous: Vec<(Subject, Value)>,
+    outlives: bool,
+}
+
+impl Accumulator {
+    /// Takes one collection's values and gives the series of the page.
+    pub(super) fn update(&mut self, contributions: Vec<Contribution>) -> Vec<Series> {
+        for accumulated in self.series.values_mut() {
+            accumulated.previous = mem::take(&mut accumulated.current);
+        }
+        for Contribution {
+            labels,
+            subject,
+            lifetime,
+            value,
+        } in contributions
+        {
+            let accumulated = self.series.entry(labels).or_default();
+            accumulated.outlives |= lifetime == Lifetime::Process;
+            accumulated.current.push((subject, value));
+        }
+        self.series.retain(|_, accumulated| accumulated.is_alive());
+        self.series
+            .iter_mut()
+            .map(|(labels, accumulated)| Series {
+                labels: labels.clone(),
+                value: accumulated.total(),
+            })
+            .collect()
+    }
+}
+
+impl Accumulated {
+    fn is_alive(&self) -> bool {
+        self.outlives || !self.current.is_empty()
+    }
+
+    /// Retires what is gone and adds up what is left.
+    fn total(&mut self) -> Value {
+        for (subject, value) in mem::take(&mut self.previous) {
+            if !self.current.iter().any(|(current, _)| *current == subject) {
+                match &mut self.retired {
+                    Some(retired) => add(retired, &value),
+                    None => self.retired = Some(value),
+                }
+            }
+        }
+        let mut values = self
+            .retired
+            .iter()
+            .chain(self.current.iter().map(|(_, value)| value));
+        // A series that is alive has a value: its own or, for a remainder, the retired one.
+        let mut total = values.next().cloned().unwrap_or(Value::Number(0.0));
+        for value in values {
+            add(&mut total, value);
+        }
+        total
+    }
+}
+
+/// Adds two values of one family, which are of one kind and have the same bounds.
+fn add(total: &mut Value, value: &Value) {
+    match (total, value) {
+        (Value::Number(total), Value::Number(value)) => *total += value,
+        (Value::Histogram(total), Value::Histogram(value)) => add_histogram(total, value),
+        (Value::Number(_), Value::Histogram(_)) | (Value::Histogram(_), Value::Number(_)) => {}
+    }
+}
+
+fn add_histogram(total: &mut Histogram, value: &Histogram) {
+    total.sum += value.sum;
+    for (total, value) in total.buckets.iter_mut().zip(&value.buckets) {
+        *total += value;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::{collection::vec, prelude::ProptestConfig, proptest};
+
+    use super::{Accumulator, Contribution, Lifetime};
+    use crate::{
+        metric::{Histogram, Value},
+        page::Labels,
+        subject::{CgroupId, Subject},
+    };
+
+    fn contribution(path: &str, id: u64, value: Value) -> Contribution {
+        Contribution {
+            labels: Labels::new([("cgroup", path)]).unwrap(),
+            subject: Subject::Cgroup(CgroupId(id)),
+            lifetime: Lifetime::Subjects,
+            value,
+        }
+    }
+
+    /// Each step is one collection: path, cgroup id and value of each cgroup, then the expected series.
+    fn check(steps: &[(&[(&str, u64, f64)], &[(&str, f64)])]) {
+        let mut accumulator = Accumulator::default();
+        for (given, expected) in steps {
+            let contributions = given
+                .iter()
+                .map(|(path, id, value)| contribution(path, *id, Value::Number(*value)))
+                .collect();
+            let mut series = accumulator.update(contributions);
+            series.sort_by(|a, b| a.labels.cmp(&b.labels));
+            let expected: Vec<_> = expected
+                .iter()
+                .map(|(path, value)| {
+                    (
+                        Labels::new([("cgroup", *path)]).unwrap(),
+                        Value::Number(*value),
+                    )
+                })
+                .collect();
+            let series: Vec<_> = series
+                .into_iter()
+                .map(|one| (one.labels, one.value))
+                .collect();
+            assert_eq!(series, expected);
+        }
+    }
+
+    #[test]
+    fn a_restart_goes_on_where_the_old_cgroup_ended() {
+        check(&[
+            (&[("/a", 1, 10.0)], &[("/a", 10.0)]),
+            (&[("/a", 1, 12.0), ("/a", 2, 1.0)], &[("/a", 13.0)]),
+            (&[("/a", 2, 3.0)], &[("/a", 15.0)]),
+            (&[("/a", 2, 4.0)], &[("/a", 16.0)]),
+        ]);
+    }
+
+    #[test]
+    fn a_series_ends_with_the_last_of_its_cgroups() {
+        check(&[
+            (
+                &[("/a", 1, 10.0), ("/b", 2, 5.0)],
+                &[("/a", 10.0), ("/b", 5.0)],
+            ),
+            (&[("/b", 2, 5.0)], &[("/b", 5.0)]),
+            (
+                &[("/a", 3, 1.0), ("/b", 2, 5.0)],
+                &[("/a", 1.0), ("/b", 5.0)],
+            ),
+        ]);
+    }
+
+    #[test]
+    fn a_remainder_stays_and_never_falls() {
+        let mut accumulator = Accumulator::default();
+        let mut update = |values: &[(u64, f64)]| {
+            let contributions = values.iter().map(|(id, value)| Contribution {
+                lifetime: Lifetime::Process,
+                ..contribution("rest", *id, Value::Number(*value))
+            });
+            accumulator
+                .update(contributions.collect())
+                .pop()
+                .unwrap()
+                .value
+        };
+        assert_eq!(update(&[(1, 2.0), (2, 3.0)]), Value::Number(5.0));
+        assert_eq!(update(&[]), Value::Number(5.0));
+        assert_eq!(update(&[(3, 1.0)]), Value::Number(6.0));
+    }
+
+    #[test]
+    fn histograms_add_bucket_by_bucket() {
+        let histogram = |buckets: [u64; 2], sum| {
+            Value::Histogram(Histogram {
+                bounds: &[1.0],
+                buckets: buckets.to_vec(),
+                sum,
+            })
+        };
+        let mut accumulator = Accumulator::default();
+        accumulator.update(vec![contribution("/a", 1, histogram([1, 2], 0.5))]);
+        let series = accumulator.update(vec![contribution("/a", 2, histogram([10, 20], 4.0))]);
+        assert_eq!(series[0].value, histogram([11, 22], 4.5));
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::default() })]
+        /// Cgroups of one path come and go in any order, each only rising: as long as one is there, nothing falls.
+        #[test]
+        fn nothing_ever_falls_while_a_cgroup_is_there(steps in vec((1_u64..6, 0_u8..3), 1..60)) {
+            let mut accumulator = Accumulator::default();
+            let mut alive: Vec<(u64, f64)> = vec![(0, 1.0)];
+            let mut last = 0.0;
+            for (id, what) in steps {
+                match what {
+                    0 => alive.retain(|(known, _)| *known != id),
+                    1 if alive.iter().all(|(known, _)| *known != id) => alive.push((id, 1.0)),
+                    _ => alive.iter_mut().for_each(|(_, value)| *value += 1.0),
+                }
+                let contributions = alive
+                    .iter()
+                    .map(|(id, value)| contribution("/a", *id, Value::Number(*value)))
+                    .collect();
+                let Value::Number(now) = accumulator.update(contributions)[0].value else { panic!() };
+                assert!(now >= last, "{now} after {last}");
+                last = now;
+            }
+        }
+    }
+}

@@ -1,0 +1,186 @@
+//! Names, types and meanings of the self-metrics.
+
+use crate::metric::{Desc, Kind};
+
+/// Every self-metric, in the order of the documentation.
+pub const METRICS: &[&Desc] = &[
+    &BUILD_INFO,
+    &SOURCE_DURATION,
+    &SOURCE_SUCCESS,
+    &SOURCE_READ_FAILURES,
+    &PROBE_ATTACHED,
+    &PROBE_MAP_ENTRIES,
+    &PROBE_MAP_CAPACITY,
+    &PROBE_SKIPPED,
+    &PROGRAM_RUNS,
+    &PROGRAM_SECONDS,
+    &CGROUPS,
+    &CGROUPS_UNRESOLVED,
+    &CGROUPS_LEFT_OUT,
+    &CGROUP_RESCANS,
+    &CGROUP_WATCH_FAILURES,
+    &PAGE_SERIES,
+    &PAGE_SETTLED,
+    &HTTP_REQUESTS,
+];
+
+pub(super) static BUILD_INFO: Desc = gauge(
+    "podmeter_build_info",
+    "The version that is running; the value is always 1.",
+    "",
+    &["version"],
+    "Cargo.toml",
+);
+pub(super) static SOURCE_DURATION: Desc = gauge(
+    "podmeter_source_duration_seconds",
+    "How long the last collection from the source took.",
+    "seconds",
+    &["source"],
+    "monotonic clock",
+);
+pub(super) static SOURCE_SUCCESS: Desc = gauge(
+    "podmeter_source_success",
+    "Whether the last collection from the source gave its families (1) or an error (0).",
+    "",
+    &["source"],
+    "the source's answer",
+);
+pub(super) static SOURCE_READ_FAILURES: Desc = counter(
+    "podmeter_source_read_failures_total",
+    "Cgroups whose files could not be read or understood, while the source's other cgroups were.",
+    "",
+    &["source"],
+    "the source's answer",
+);
+pub(super) static PROBE_ATTACHED: Desc = gauge(
+    "podmeter_probe_attached",
+    "Whether the probe is attached (1, with the hook that it uses) or not (0, with the reason).",
+    "",
+    &["probe", "hook", "reason"],
+    "what the kernel answered at start",
+);
+pub(super) static PROBE_MAP_ENTRIES: Desc = gauge(
+    "podmeter_probe_map_entries",
+    "Entries of the probe's map that are in use.",
+    "",
+    &["probe", "map"],
+    "the eBPF map",
+);
+pub(super) static PROBE_MAP_CAPACITY: Desc = gauge(
+    "podmeter_probe_map_capacity",
+    "Most entries that the probe's map can hold.",
+    "",
+    &["probe", "map"],
+    "the eBPF map",
+);
+pub(super) static PROBE_SKIPPED: Desc = counter(
+    "podmeter_probe_skipped_events_total",
+    "Events that the probe saw and that are in none of its families, by reason.",
+    "",
+    &["probe", "reason"],
+    "the probe's map SKIPPED",
+);
+pub(super) static PROGRAM_RUNS: Desc = counter(
+    "podmeter_probe_program_runs_total",
+    "How often the probe's program ran while kernel.bpf_stats_enabled was 1.",
+    "",
+    &["probe", "program"],
+    "bpf_prog_info.run_cnt",
+);
+pub(super) static PROGRAM_SECONDS: Desc = counter(
+    "podmeter_probe_program_run_seconds_total",
+    "Time spent in the probe's program while kernel.bpf_stats_enabled was 1.",
+    "seconds",
+    &["probe", "program"],
+    "bpf_prog_info.run_time_ns",
+);
+pub(super) static CGROUPS: Desc = gauge(
+    "podmeter_cgroups",
+    "Cgroups that are known, live ones and those removed within the grace period.",
+    "",
+    &["state"],
+    "the directories of the hierarchy that has the cpu controller",
+);
+pub(super) static CGROUPS_UNRESOLVED: Desc = gauge(
+    "podmeter_cgroups_unresolved",
+    "Cgroup ids with measurements in the last collection that no known cgroup has.",
+    "",
+    &[],
+    "the probes' maps",
+);
+pub(super) static CGROUPS_LEFT_OUT: Desc = counter(
+    "podmeter_cgroups_left_out_total",
+    "Sightings of cgroups that are not tracked, because there are too many.",
+    "",
+    &[],
+    "the directories of the hierarchy that has the cpu controller",
+);
+pub(super) static CGROUP_RESCANS: Desc = counter(
+    "podmeter_cgroup_rescans_total",
+    "Full walks of the cgroup tree after the first one, because inotify lost events or had no watches left.",
+    "",
+    &[],
+    "inotify",
+);
+pub(super) static CGROUP_WATCH_FAILURES: Desc = counter(
+    "podmeter_cgroup_watch_failures_total",
+    "Cgroup directories that could not be watched; see fs.inotify.max_user_watches.",
+    "",
+    &[],
+    "inotify",
+);
+pub(super) static PAGE_SERIES: Desc = gauge(
+    "podmeter_page_series",
+    "Series that Podmeter measured for the page before this one.",
+    "",
+    &[],
+    "the page",
+);
+pub(super) static PAGE_SETTLED: Desc = counter(
+    "podmeter_page_settled_series_total",
+    "Series that were left out because another with the same name and labels was there already.",
+    "",
+    &[],
+    "the page",
+);
+pub(super) static HTTP_REQUESTS: Desc = counter(
+    "podmeter_http_requests_total",
+    "Requests to Podmeter's own endpoint, by handler and status code.",
+    "",
+    &["handler", "code"],
+    "the server",
+);
+
+const fn gauge(
+    name: &'static str,
+    help: &'static str,
+    unit: &'static str,
+    labels: &'static [&'static str],
+    origin: &'static str,
+) -> Desc {
+    Desc {
+        name,
+        help,
+        kind: Kind::Gauge,
+        unit,
+        labels,
+        origin,
+    }
+}
+
+const fn counter(
+    name: &'static str,
+    help: &'static str,
+    unit: &'static str,
+    labels: &'static [&'static str],
+    origin: &'static str,
+) -> Desc {
+    Desc {
+        name,
+        help,
+        kind: Kind::Counter,
+        unit,
+        labels,
+        origin,
+    }
+}

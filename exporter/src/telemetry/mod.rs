@@ -1,0 +1,362 @@
+//! What Podmeter tells of itself: the `prometheus` registry of its own counters and gauges.
+//!
+//! The registry's own encoder is not used, because it panics on untyped families and cannot re-emit a foreign page;
+//! [`SelfMetrics::families`] turns its content into families of the page.
+
+mod descs;
+
+use std::borrow::Cow;
+
+use prometheus::{
+    CounterVec, GaugeVec, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Opts, Registry,
+    core::Collector,
+    proto::{MetricFamily, MetricType},
+};
+
+pub use self::descs::METRICS;
+use crate::{
+    metric::{Desc, Family, Sample, Value},
+    source::{
+        SourceStats,
+        gather::Gathered,
+        probe::{ProbeStats, ProbeStatus},
+    },
+    subject::Subject,
+};
+
+/// Podmeter's own counters and gauges.
+pub struct SelfMetrics {
+    registry: Registry,
+    source_duration: GaugeVec,
+    source_success: IntGaugeVec,
+    source_read_failures: IntCounterVec,
+    probe_attached: IntGaugeVec,
+    probe_map_entries: IntGaugeVec,
+    probe_map_capacity: IntGaugeVec,
+    probe_skipped: IntCounterVec,
+    program_runs: IntCounterVec,
+    program_seconds: CounterVec,
+    cgroups: IntGaugeVec,
+    cgroups_unresolved: IntGauge,
+    cgroup_rescans: IntCounter,
+    cgroup_watch_failures: IntCounter,
+    cgroups_left_out: IntCounter,
+    page_series: IntGauge,
+    page_settled: IntCounter,
+    http_requests: IntCounterVec,
+}
+
+/// What the cgroup tree says of itself.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct CgroupNumbers {
+    /// Cgroups that exist.
+    pub n_live: usize,
+    /// Cgroups that were removed and are still remembered.
+    pub n_dead: usize,
+    /// Cgroups that were left out because there are too many, since start.
+    pub n_left_out: u64,
+    /// Full walks of the tree since start.
+    pub n_rescans: u64,
+    /// Directories that could not be watched, since start.
+    pub n_watch_failures: u64,
+}
+
+/// Two self-metrics have one name, or one has a bad one.
+#[derive(Debug, thiserror::Error)]
+#[error("the self-metrics cannot be registered, which is a bug")]
+pub struct TelemetryError(#[from] prometheus::Error);
+
+impl SelfMetrics {
+    /// Registers everything; fails only if two metrics had one name, which a test rules out.
+    pub fn new(version: &str) -> Result<Self, TelemetryError> {
+        let registry = Registry::new();
+        let register = Register(&registry);
+        let build_info = register.int_gauges(&descs::BUILD_INFO)?;
+        build_info.with_label_values(&[version]).set(1);
+        Ok(Self {
+            source_duration: register.gauges(&descs::SOURCE_DURATION)?,
+            source_success: register.int_gauges(&descs::SOURCE_SUCCESS)?,
+            source_read_failures: register.counters(&descs::SOURCE_READ_FAILURES)?,
+            probe_attached: register.int_gauges(&descs::PROBE_ATTACHED)?,
+            probe_map_entries: register.int_gauges(&descs::PROBE_MAP_ENTRIES)?,
+            probe_map_capacity: register.int_gauges(&descs::PROBE_MAP_CAPACITY)?,
+            probe_skipped: register.counters(&descs::PROBE_SKIPPED)?,
+            program_runs: register.counters(&descs::PROGRAM_RUNS)?,
+            program_seconds: register.float_counters(&descs::PROGRAM_SECONDS)?,
+            cgroups: register.int_gauges(&descs::CGROUPS)?,
+            cgroups_unresolved: register.int_gauge(&descs::CGROUPS_UNRESOLVED)?,
+            cgroup_rescans: register.counter(&descs::CGROUP_RESCANS)?,
+            cgroup_watch_failures: register.counter(&descs::CGROUP_WATCH_FAILURES)?,
+            cgroups_left_out: register.counter(&descs::CGROUPS_LEFT_OUT)?,
+            page_series: register.int_gauge(&descs::PAGE_SERIES)?,
+            page_settled: register.counter(&descs::PAGE_SETTLED)?,
+            http_requests: register.counters(&descs::HTTP_REQUESTS)?,
+            registry,
+        })
+    }
+
+    /// Notes which probes are attached, and why the others are not.
+    pub fn record_probes(&self, statuses: &[ProbeStatus]) {
+        for status in statuses {
+            let (attached, hook, reason) = match status.state {
+                Ok(hook) => (1, hook.as_str(), ""),
+                Err(reason) => (0, "", reason.as_str()),
+            };
+            self.probe_attached
+                .with_label_values(&[status.name, hook, reason])
+                .set(attached);
+        }
+    }
+
+    /// Notes what became of a source in one collection.
+    pub fn record_source(&self, gathered: &Gathered) {
+        let name = gathered.name;
+        self.source_duration
+            .with_label_values(&[name])
+            .set(gathered.duration.as_secs_f64());
+        let success = self.source_success.with_label_values(&[name]);
+        match &gathered.result {
+            Ok(collected) => {
+                success.set(1);
+                self.record_stats(name, &collected.stats);
+            }
+            Err(_) => success.set(0),
+        }
+    }
+
+    fn record_stats(&self, name: &str, stats: &SourceStats) {
+        match stats {
+            SourceStats::Plain => {}
+            SourceStats::Files { n_failed } => {
+                self.source_read_failures
+                    .with_label_values(&[name])
+                    .inc_by(*n_failed);
+            }
+            SourceStats::Probe(stats) => self.record_probe_stats(name, stats),
+        }
+    }
+
+    fn record_probe_stats(&self, probe: &str, stats: &ProbeStats) {
+        let entries = i64::try_from(stats.n_entries).unwrap_or(i64::MAX);
+        self.probe_map_entries
+            .with_label_values(&[probe, stats.map])
+            .set(entries);
+        self.probe_map_capacity
+            .with_label_values(&[probe, stats.map])
+            .set(stats.capacity.into());
+        for (reason, total) in &stats.skipped {
+            rise_to(
+                &self.probe_skipped.with_label_values(&[probe, reason]),
+                *total,
+            );
+        }
+        // The kernel counts runs only while kernel.bpf_stats_enabled is 1.
+        for runs in stats.runs.iter().filter(|runs| runs.n_runs > 0) {
+            let labels = [probe, runs.program];
+            rise_to(&self.program_runs.with_label_values(&labels), runs.n_runs);
+            let seconds = self.program_seconds.with_label_values(&labels);
+            seconds.inc_by((runs.seconds - seconds.get()).max(0.0));
+        }
+    }
+
+    /// Notes the state of the cgroup tree, and how many ids of sources it did not have.
+    pub fn record_cgroups(&self, numbers: CgroupNumbers, n_unresolved: usize) {
+        let gauge = |n: usize| i64::try_from(n).unwrap_or(i64::MAX);
+        self.cgroups
+            .with_label_values(&["live"])
+            .set(gauge(numbers.n_live));
+        self.cgroups
+            .with_label_values(&["dead"])
+            .set(gauge(numbers.n_dead));
+        self.cgroups_unresolved.set(gauge(n_unresolved));
+        rise_to(&self.cgroups_left_out, numbers.n_left_out);
+        rise_to(&self.cgroup_rescans, numbers.n_rescans);
+        rise_to(&self.cgroup_watch_failures, numbers.n_watch_failures);
+    }
+
+    /// Notes the size of the page that is being built, and how many equal series were settled.
+    pub fn record_page(&self, n_series: usize, n_settled: usize) {
+        self.page_series
+            .set(i64::try_from(n_series).unwrap_or(i64::MAX));
+        self.page_settled.inc_by(n_settled as u64);
+    }
+
+    /// Notes one answered request.
+    pub fn record_request(&self, handler: &str, status: u16) {
+        self.http_requests
+            .with_label_values(&[handler, &status.to_string()])
+            .inc();
+    }
+
+    /// Everything as families of the page.
+    #[must_use]
+    pub fn families(&self) -> Vec<Family> {
+        self.registry.gather().iter().filter_map(family).collect()
+    }
+}
+
+/// Sets a counter to a total that the kernel keeps; a total that fell (a map was emptied) leaves it where it is.
+fn rise_to(counter: &IntCounter, total: u64) {
+    counter.inc_by(total.saturating_sub(counter.get()));
+}
+
+fn family(family: &MetricFamily) -> Option<Family> {
+    let desc = METRICS
+        .iter()
+        .copied()
+        .find(|desc| desc.name == family.name())?;
+    let samples = family
+        .get_metric()
+        .iter()
+        .map(|metric| {
+            let own_label = |name: &&'static str| {
+                let pair = metric
+                    .get_label()
+                    .iter()
+                    .find(|pair| pair.name() == *name)?;
+                Some((*name, Cow::Owned(pair.value().to_owned())))
+            };
+            let number = match family.get_field_type() {
+                MetricType::COUNTER => metric.get_counter().get_value(),
+                _ => metric.get_gauge().get_value(),
+            };
+            Sample {
+                subject: Subject::Node,
+                labels: desc.labels.iter().filter_map(own_label).collect(),
+                value: Value::Number(number),
+            }
+        })
+        .collect();
+    Some(Family { desc, samples })
+}
+
+struct Register<'a>(&'a Registry);
+
+impl Register<'_> {
+    fn gauges(&self, desc: &Desc) -> Result<GaugeVec, prometheus::Error> {
+        self.add(GaugeVec::new(opts(desc), desc.labels)?)
+    }
+
+    fn int_gauges(&self, desc: &Desc) -> Result<IntGaugeVec, prometheus::Error> {
+        self.add(IntGaugeVec::new(opts(desc), desc.labels)?)
+    }
+
+    fn int_gauge(&self, desc: &Desc) -> Result<IntGauge, prometheus::Error> {
+        self.add(IntGauge::with_opts(opts(desc))?)
+    }
+
+    fn counters(&self, desc: &Desc) -> Result<IntCounterVec, prometheus::Error> {
+        self.add(IntCounterVec::new(opts(desc), desc.labels)?)
+    }
+
+    fn float_counters(&self, desc: &Desc) -> Result<CounterVec, prometheus::Error> {
+        self.add(CounterVec::new(opts(desc), desc.labels)?)
+    }
+
+    fn counter(&self, desc: &Desc) -> Result<IntCounter, prometheus::Error> {
+        self.add(IntCounter::with_opts(opts(desc))?)
+    }
+
+    fn add<C: Collector + Clone + 'static>(&self, collector: C) -> Result<C, prometheus::Error> {
+        self.0.register(Box::new(collector.clone()))?;
+        Ok(collector)
+    }
+}
+
+fn opts(desc: &Desc) -> Opts {
+    Opts::new(desc.name, desc.help)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::{collections::BTreeSet, time::Duration};
+
+    use super::{CgroupNumbers, METRICS, SelfMetrics};
+    use crate::{
+        metric::Value,
+        source::{
+            Collected, SourceStats,
+            gather::Gathered,
+            probe::{HookKind, ProbeStats, ProbeStatus, ProgramRuns},
+        },
+    };
+
+    fn filled() -> SelfMetrics {
+        let metrics = SelfMetrics::new("1.2.3").unwrap();
+        let state = Ok(HookKind::Fentry);
+        metrics.record_probes(&[ProbeStatus {
+            name: "p",
+            state,
+            reasons: Vec::new(),
+        }]);
+        let stats = ProbeStats {
+            skipped: vec![("map_full", 3)],
+            map: "M",
+            n_entries: 2,
+            capacity: 8,
+            runs: vec![ProgramRuns {
+                program: "f",
+                n_runs: 5,
+                seconds: 0.5,
+            }],
+        };
+        for stats in [
+            SourceStats::Probe(stats),
+            SourceStats::Files { n_failed: 1 },
+        ] {
+            let result = Ok(Collected {
+                families: Vec::new(),
+                stats,
+            });
+            metrics.record_source(&Gathered {
+                name: "p",
+                duration: Duration::ZERO,
+                result,
+            });
+        }
+        metrics.record_cgroups(CgroupNumbers::default(), 0);
+        metrics.record_page(0, 0);
+        metrics.record_request("metrics", 200);
+        metrics
+    }
+
+    #[test]
+    fn every_described_metric_is_given_once_something_happened() {
+        let families = filled().families();
+        let given: BTreeSet<_> = families.iter().map(|family| family.desc.name).collect();
+        let described: BTreeSet<_> = METRICS.iter().map(|desc| desc.name).collect();
+        assert_eq!(given, described);
+    }
+
+    #[test]
+    fn a_total_of_the_kernel_is_not_added_twice() {
+        let metrics = filled();
+        let result = || {
+            let stats = ProbeStats {
+                skipped: vec![("map_full", 4)],
+                map: "M",
+                n_entries: 0,
+                capacity: 8,
+                runs: Vec::new(),
+            };
+            Ok(Collected {
+                families: Vec::new(),
+                stats: SourceStats::Probe(stats),
+            })
+        };
+        for _ in 0..2 {
+            let gathered = Gathered {
+                name: "p",
+                duration: Duration::ZERO,
+                result: result(),
+            };
+            metrics.record_source(&gathered);
+        }
+        let families = metrics.families();
+        let skipped = families
+            .iter()
+            .find(|family| family.desc.name.contains("skipped"))
+            .unwrap();
+        assert_eq!(skipped.samples[0].value, Value::Number(4.0));
+    }
+}

@@ -1,0 +1,243 @@
+//! Cgroups of a test: made under the hierarchy that has the cpu controller, and removed with everything in them.
+
+use std::{
+    fs,
+    os::unix::fs::MetadataExt as _,
+    path::{Path, PathBuf},
+    process::{Child, Command, Stdio},
+    thread,
+    time::{Duration, Instant},
+};
+
+use podmeter::subject::CgroupId;
+
+/// How long a test waits for the kernel: virtual machines without KVM are slow.
+pub const PATIENCE: Duration = Duration::from_secs(30);
+
+/// The hierarchy that has the cpu controller.
+#[derive(Clone, Debug)]
+pub struct Hierarchy {
+    mount: PathBuf,
+    is_v2: bool,
+}
+
+/// A cgroup and the processes that were started in it.
+#[derive(Debug)]
+pub struct TestCgroup {
+    hierarchy: Hierarchy,
+    path: PathBuf,
+    burners: Vec<Child>,
+}
+
+/// What `cpu.stat` says of throttling.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct CpuStat {
+    /// Periods that began while the group had something to run.
+    pub n_periods: u64,
+    /// Periods in which it was throttled.
+    pub n_throttled: u64,
+    /// Time that its run queues were throttled, in nanoseconds, summed over CPUs.
+    pub throttled_ns: u64,
+}
+
+impl Hierarchy {
+    /// Finds it where Linux distributions and containers mount it, or says why no test can use it.
+    pub fn find() -> Result<Self, String> {
+        let candidates = [
+            ("/sys/fs/cgroup", true),
+            ("/sys/fs/cgroup/cpu", false),
+            ("/sys/fs/cgroup/cpu,cpuacct", false),
+        ];
+        for (mount, is_v2) in candidates {
+            let mount = PathBuf::from(mount);
+            let marker = if is_v2 {
+                "cgroup.controllers"
+            } else {
+                "cpu.cfs_quota_us"
+            };
+            if !mount.join(marker).exists() {
+                continue;
+            }
+            if is_v2 {
+                enable_cpu(&mount);
+            }
+            let probe = mount.join(format!("podmeter-test-{}", std::process::id()));
+            fs::create_dir(&probe)
+                .map_err(|error| format!("cannot make {}: {error}", probe.display()))?;
+            fs::remove_dir(&probe)
+                .map_err(|error| format!("cannot remove {}: {error}", probe.display()))?;
+            return Ok(Self { mount, is_v2 });
+        }
+        Err("no cgroup hierarchy with the cpu controller under /sys/fs/cgroup".into())
+    }
+
+    /// Where it is mounted.
+    #[must_use]
+    pub fn mount(&self) -> &Path {
+        &self.mount
+    }
+
+    /// Whether it is cgroup v2.
+    #[must_use]
+    pub fn is_v2(&self) -> bool {
+        self.is_v2
+    }
+
+    /// Makes a cgroup at the top.
+    #[must_use]
+    pub fn create(&self, name: &str) -> TestCgroup {
+        self.create_at(
+            self.mount
+                .join(format!("podmeter-{}-{name}", std::process::id())),
+        )
+    }
+
+    fn create_at(&self, path: PathBuf) -> TestCgroup {
+        fs::create_dir(&path).unwrap_or_else(|error| panic!("mkdir {}: {error}", path.display()));
+        TestCgroup {
+            hierarchy: self.clone(),
+            path,
+            burners: Vec::new(),
+        }
+    }
+}
+
+impl TestCgroup {
+    /// Makes a cgroup inside this one, with the cpu controller.
+    #[must_use]
+    pub fn create_child(&self, name: &str) -> TestCgroup {
+        if self.hierarchy.is_v2 {
+            enable_cpu(&self.path);
+        }
+        self.hierarchy.create_at(self.path.join(name))
+    }
+
+    /// Its directory.
+    #[must_use]
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// Its path within the hierarchy, as Podmeter shows it.
+    #[must_use]
+    pub fn relative_path(&self) -> String {
+        let relative = self
+            .path
+            .strip_prefix(&self.hierarchy.mount)
+            .expect("made below the mount");
+        format!("/{}", relative.display())
+    }
+
+    /// Its id.
+    #[must_use]
+    pub fn id(&self) -> CgroupId {
+        CgroupId(fs::metadata(&self.path).expect("the cgroup is there").ino())
+    }
+
+    /// Limits it to `quota_us` microseconds of CPU in each 100 ms.
+    pub fn set_quota(&self, quota_us: u64) {
+        if self.hierarchy.is_v2 {
+            self.write("cpu.max", &format!("{quota_us} 100000"));
+        } else {
+            self.write("cpu.cfs_period_us", "100000");
+            self.write("cpu.cfs_quota_us", &quota_us.to_string());
+        }
+    }
+
+    /// Starts `n` endless loops in it.
+    pub fn burn(&mut self, n: usize) {
+        for _ in 0..n {
+            let child = Command::new("sh")
+                .args(["-c", "echo 0 > \"$0/cgroup.procs\" && while :; do :; done"])
+                .arg(&self.path)
+                .stdin(Stdio::null())
+                .spawn()
+                .expect("sh starts");
+            self.burners.push(child);
+        }
+        wait_for("the loops are in the cgroup", || self.n_processes() >= n);
+    }
+
+    /// Ends the loops and waits until nothing runs in the cgroup and no throttle of it is under way.
+    pub fn stop(&mut self) {
+        for child in &mut self.burners {
+            drop(child.kill());
+            drop(child.wait());
+        }
+        self.burners.clear();
+        wait_for("the cgroup is empty", || self.n_processes() == 0);
+    }
+
+    /// What the kernel counted.
+    #[must_use]
+    pub fn cpu_stat(&self) -> CpuStat {
+        let text = self.read("cpu.stat");
+        let field = |name: &str| {
+            let line = text
+                .lines()
+                .find_map(|line| line.strip_prefix(name)?.strip_prefix(' '));
+            line.map_or(0, |value| value.trim().parse().expect("a number"))
+        };
+        let throttled_ns = if self.hierarchy.is_v2 {
+            field("throttled_usec") * 1000
+        } else {
+            field("throttled_time")
+        };
+        CpuStat {
+            n_periods: field("nr_periods"),
+            n_throttled: field("nr_throttled"),
+            throttled_ns,
+        }
+    }
+
+    fn n_processes(&self) -> usize {
+        self.read("cgroup.procs").lines().count()
+    }
+
+    fn read(&self, file: &str) -> String {
+        let path = self.path.join(file);
+        fs::read_to_string(&path).unwrap_or_else(|error| panic!("read {}: {error}", path.display()))
+    }
+
+    fn write(&self, file: &str, value: &str) {
+        let path = self.path.join(file);
+        fs::write(&path, value).unwrap_or_else(|error| panic!("write {}: {error}", path.display()));
+    }
+}
+
+impl Drop for TestCgroup {
+    fn drop(&mut self) {
+        for child in &mut self.burners {
+            drop(child.kill());
+            drop(child.wait());
+        }
+        // A cgroup is busy for a moment after its last process has gone.
+        let deadline = Instant::now() + PATIENCE;
+        while let Err(error) = fs::remove_dir(&self.path) {
+            if error.raw_os_error() != Some(EBUSY) || Instant::now() > deadline {
+                eprintln!("left behind: {}: {error}", self.path.display());
+                return;
+            }
+            thread::yield_now();
+        }
+    }
+}
+
+const EBUSY: i32 = 16;
+
+/// Waits until the condition holds, or fails the test.
+pub fn wait_for(what: &str, mut condition: impl FnMut() -> bool) {
+    let deadline = Instant::now() + PATIENCE;
+    while !condition() {
+        assert!(
+            Instant::now() < deadline,
+            "waited {PATIENCE:?} in vain: {what}"
+        );
+        thread::yield_now();
+    }
+}
+
+fn enable_cpu(path: &Path) {
+    // Where it is on already, or the cgroup has processes, the test's own first read says so.
+    drop(fs::write(path.join("cgroup.subtree_control"), "+cpu"));
+}
