@@ -7,4 +7,5 @@ pub mod cgroup;
 pub mod metric;
 pub mod page;
 pub mod paths;
+pub mod source;
 pub mod subject;

@@ -1,0 +1,577 @@
+//! CFS quotas, and what the kernel counts about them, from `cpu.max` and `cpu.stat` (v2) or `cpu.cfs_quota_us`,
+//! `cpu.cfs_period_us` and `cpu.stat` (v1) of every cgroup.
+//!
+//! A cgroup without a quota has none of these series, so that "no quota" and "never throttled" differ. The counters of
+//! a cgroup that ended stay at their last values for as long as the tree knows it; its quota ends with it. The numbers
+//! are those of a cgroup's own quota: neither its parents' nor those of the cgroups below.
+
+use std::{
+    collections::HashMap,
+    fs::{self, File},
+    io::{self, Read as _},
+    os::unix::fs::MetadataExt as _,
+    path::PathBuf,
+};
+
+use crate::{
+    cgroup::{
+        hierarchy::{Hierarchy, Version},
+        is_vanished,
+        tree::{CgroupEntry, CgroupTree},
+    },
+    metric::{Desc, Family, Kind, OwnLabels, Sample, Value},
+    source::host::cpu_files::{
+        CpuStat, ParseError, number, parse_cpu_max, parse_cpu_stat, parse_period_us, parse_quota_us,
+    },
+    subject::{CgroupId, Subject},
+};
+
+/// The families, in the order in which they are given.
+pub const METRICS: &[Desc] = &[PERIODS, THROTTLED_PERIODS, THROTTLED_SECONDS, QUOTA];
+
+const PERIODS: Desc = Desc {
+    name: "podmeter_cpu_cfs_periods_total",
+    help: "Enforcement periods of the CPU quota in which the cgroup had something to run.",
+    kind: Kind::Counter,
+    unit: "",
+    labels: &[],
+    origin: "cpu.stat nr_periods",
+};
+
+const THROTTLED_PERIODS: Desc = Desc {
+    name: "podmeter_cpu_cfs_throttled_periods_total",
+    help: "Enforcement periods of the CPU quota in which the cgroup used it up and had to wait.",
+    kind: Kind::Counter,
+    unit: "",
+    labels: &[],
+    origin: "cpu.stat nr_throttled",
+};
+
+const THROTTLED_SECONDS: Desc = Desc {
+    name: "podmeter_cpu_cfs_throttled_seconds_total",
+    help: "Time that the cgroup had to wait because its CPU quota was used up, added up over all CPUs.",
+    kind: Kind::Counter,
+    unit: "seconds",
+    labels: &[],
+    origin: "cpu.stat throttled_usec; v1: throttled_time",
+};
+
+const QUOTA: Desc = Desc {
+    name: "podmeter_cpu_quota_cores",
+    help: "CPU time that the cgroup may use per unit of time, absent where there is no limit.",
+    kind: Kind::Gauge,
+    unit: "cores",
+    labels: &[],
+    origin: "cpu.max; v1: cpu.cfs_quota_us / cpu.cfs_period_us",
+};
+
+/// A `cpu.stat` has about 300 bytes; the kernel gives a file that fits in one read.
+const BUFFER_BYTES: usize = 4096;
+
+/// What one read gave.
+#[derive(Debug)]
+pub struct Reading {
+    /// All of [`METRICS`].
+    pub families: Vec<Family>,
+    /// Cgroups that are missing because of a file that could not be read or parsed.
+    pub n_failed: u64,
+    /// The first of these failures.
+    pub first_failure: Option<ReadError>,
+}
+
+/// Why a cgroup's numbers could not be had.
+#[derive(Debug, thiserror::Error)]
+pub enum ReadError {
+    /// The file cannot be read, and its cgroup is still there.
+    #[error("failed to read {}", path.display())]
+    Read {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        #[source]
+        source: io::Error,
+    },
+    /// The file says something else than expected.
+    #[error("failed to parse {}", path.display())]
+    Parse {
+        /// The file.
+        path: PathBuf,
+        /// Where.
+        #[source]
+        source: ParseError,
+    },
+}
+
+/// Reads the files of all cgroups of one hierarchy.
+#[derive(Debug)]
+pub struct CgroupCpu {
+    version: Version,
+    mount_point: PathBuf,
+    /// Of cgroups with a quota; no larger than the tree.
+    last: HashMap<CgroupId, CpuStat>,
+    /// Both are used again for every file: nothing is allocated per cgroup.
+    path: PathBuf,
+    buffer: Vec<u8>,
+}
+
+impl CgroupCpu {
+    /// A reader without any last values.
+    #[must_use]
+    pub fn new(hierarchy: &Hierarchy) -> Self {
+        Self {
+            version: hierarchy.version,
+            mount_point: hierarchy.mount_point.clone(),
+            last: HashMap::new(),
+            path: PathBuf::new(),
+            buffer: vec![0; BUFFER_BYTES],
+        }
+    }
+
+    /// Reads every live cgroup's files; blocks on the kernel for microseconds per cgroup.
+    ///
+    /// A cgroup that vanishes meanwhile is no failure. An error means that nothing at all could be read.
+    pub fn read(&mut self, tree: &CgroupTree) -> Result<Reading, ReadError> {
+        self.last.retain(|&id, _| tree.get(id).is_some());
+        let mut samples = Samples::with_capacity(self.last.len());
+        let mut n_read = 0_usize;
+        let mut n_failed = 0;
+        let mut first_failure = None;
+        for entry in tree.iter() {
+            if entry.is_live() {
+                match self.read_cgroup(entry) {
+                    Ok(quota) => {
+                        n_read += 1;
+                        samples.push_quota(entry.id, quota);
+                    }
+                    Err(error) => {
+                        n_failed += 1;
+                        first_failure.get_or_insert(error);
+                        continue;
+                    }
+                }
+            }
+            if let Some(stat) = self.last.get(&entry.id) {
+                samples.push_stat(entry.id, stat);
+            }
+        }
+        match first_failure {
+            Some(error) if n_read == 0 => Err(error),
+            first_failure => Ok(Reading {
+                families: samples.into_families(),
+                n_failed,
+                first_failure,
+            }),
+        }
+    }
+
+    /// Reads one cgroup's files and keeps its counters; gives its quota in cores.
+    fn read_cgroup(&mut self, entry: &CgroupEntry) -> Result<Option<f64>, ReadError> {
+        self.path.clear();
+        self.path.push(&self.mount_point);
+        self.path.push(entry.path.trim_start_matches('/'));
+        let (Some(quota), Some(stat)) = (match self.version {
+            Version::V2 => self.read_v2()?,
+            Version::V1 => self.read_v1()?,
+        }) else {
+            // The counters of one that has just ended stay; one that lost its quota or its controller has none.
+            if self.last.contains_key(&entry.id) && self.is_there(entry.id) {
+                self.last.remove(&entry.id);
+            }
+            return Ok(None);
+        };
+        // Only another cgroup that took over the path since the tree was made is behind; it has another id.
+        if self
+            .last
+            .get(&entry.id)
+            .is_some_and(|last| stat.is_behind(last))
+            && !self.is_there(entry.id)
+        {
+            return Ok(None);
+        }
+        self.last.insert(entry.id, stat);
+        Ok(Some(quota))
+    }
+
+    fn read_v2(&mut self) -> Result<(Option<f64>, Option<CpuStat>), ReadError> {
+        match self.read_file("cpu.max", parse_cpu_max)?.flatten() {
+            Some(quota) => Ok((Some(quota), self.read_file("cpu.stat", parse_cpu_stat)?)),
+            None => Ok((None, None)),
+        }
+    }
+
+    fn read_v1(&mut self) -> Result<(Option<f64>, Option<CpuStat>), ReadError> {
+        let Some(quota_us) = self
+            .read_file("cpu.cfs_quota_us", parse_quota_us)?
+            .flatten()
+        else {
+            return Ok((None, None));
+        };
+        let Some(period_us) = self.read_file("cpu.cfs_period_us", parse_period_us)? else {
+            return Ok((None, None));
+        };
+        let stat = self.read_file("cpu.stat", parse_cpu_stat)?;
+        Ok((Some(number(quota_us) / number(period_us)), stat))
+    }
+
+    /// `None` where the file is not there (any more).
+    fn read_file<T>(
+        &mut self,
+        name: &str,
+        parse: fn(&str) -> Result<T, ParseError>,
+    ) -> Result<Option<T>, ReadError> {
+        self.path.push(name);
+        let result = match File::open(&self.path).and_then(|mut file| file.read(&mut self.buffer)) {
+            Ok(n_bytes) => match text(&self.buffer, n_bytes).and_then(parse) {
+                Ok(value) => Ok(Some(value)),
+                Err(source) => Err(ReadError::Parse {
+                    path: self.path.clone(),
+                    source,
+                }),
+            },
+            Err(error) if is_vanished(&error) => Ok(None),
+            Err(source) => Err(ReadError::Read {
+                path: self.path.clone(),
+                source,
+            }),
+        };
+        self.path.pop();
+        result
+    }
+
+    /// Whether the directory at the current path is still that cgroup's.
+    fn is_there(&self, id: CgroupId) -> bool {
+        fs::metadata(&self.path).is_ok_and(|metadata| metadata.ino() == id.0)
+    }
+}
+
+fn text(buffer: &[u8], n_bytes: usize) -> Result<&str, ParseError> {
+    // A full buffer may have cut the file.
+    let bytes = buffer.get(..n_bytes).filter(|_| n_bytes < buffer.len());
+    Ok(str::from_utf8(bytes.ok_or(ParseError::TooLong)?)?)
+}
+
+/// The samples of the four families.
+struct Samples {
+    periods: Vec<Sample>,
+    throttled_periods: Vec<Sample>,
+    throttled_seconds: Vec<Sample>,
+    quota: Vec<Sample>,
+}
+
+impl Samples {
+    fn with_capacity(n_cgroups: usize) -> Self {
+        Self {
+            periods: Vec::with_capacity(n_cgroups),
+            throttled_periods: Vec::with_capacity(n_cgroups),
+            throttled_seconds: Vec::with_capacity(n_cgroups),
+            quota: Vec::with_capacity(n_cgroups),
+        }
+    }
+
+    fn push_quota(&mut self, id: CgroupId, cores: Option<f64>) {
+        self.quota.extend(cores.map(|cores| sample(id, cores)));
+    }
+
+    fn push_stat(&mut self, id: CgroupId, stat: &CpuStat) {
+        self.periods.push(sample(id, number(stat.n_periods)));
+        self.throttled_periods
+            .push(sample(id, number(stat.n_throttled)));
+        self.throttled_seconds
+            .push(sample(id, stat.throttled.as_secs_f64()));
+    }
+
+    fn into_families(self) -> Vec<Family> {
+        vec![
+            Family {
+                desc: &PERIODS,
+                samples: self.periods,
+            },
+            Family {
+                desc: &THROTTLED_PERIODS,
+                samples: self.throttled_periods,
+            },
+            Family {
+                desc: &THROTTLED_SECONDS,
+                samples: self.throttled_seconds,
+            },
+            Family {
+                desc: &QUOTA,
+                samples: self.quota,
+            },
+        ]
+    }
+}
+
+fn sample(id: CgroupId, value: f64) -> Sample {
+    Sample {
+        subject: Subject::Cgroup(id),
+        labels: OwnLabels::new(),
+        value: Value::Number(value),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::{
+        fs,
+        os::unix::fs::MetadataExt as _,
+        path::{Path, PathBuf},
+        sync::Arc,
+        time::{Duration, Instant},
+    };
+
+    use super::{CgroupCpu, METRICS, ReadError, Reading};
+    use crate::{
+        cgroup::{
+            hierarchy::{Hierarchy, Version},
+            testing::RealCgroup,
+            tree::{CgroupEntry, CgroupTree, State},
+            watch::{CgroupWatcher, DEAD_GRACE, MAX_CGROUPS},
+        },
+        metric::Value,
+        subject::{CgroupId, Subject},
+    };
+
+    const STAT_V2: &str = "usage_usec 9\nnr_periods 40\nnr_throttled 8\nthrottled_usec 1500000\n";
+    const STAT_V1: &str = "nr_periods 40\nnr_throttled 8\nthrottled_time 1500000000\n";
+
+    /// A hierarchy in a temporary directory.
+    struct Host {
+        dir: tempfile::TempDir,
+        version: Version,
+    }
+
+    impl Host {
+        fn new(version: Version) -> Self {
+            Self {
+                dir: tempfile::tempdir().unwrap(),
+                version,
+            }
+        }
+
+        fn write(&self, path: &str, files: &[(&str, &str)]) {
+            let dir = self.dir.path().join(path);
+            fs::create_dir_all(&dir).unwrap();
+            for (name, text) in files {
+                fs::write(dir.join(name), text).unwrap();
+            }
+        }
+
+        fn id(&self, path: &str) -> CgroupId {
+            CgroupId(fs::metadata(self.dir.path().join(path)).unwrap().ino())
+        }
+
+        fn reader(&self) -> CgroupCpu {
+            CgroupCpu::new(&Hierarchy {
+                version: self.version,
+                mount_point: self.dir.path().to_owned(),
+                mount_root: "/".to_owned(),
+            })
+        }
+    }
+
+    fn tree(entries: &[(CgroupId, &str, State)]) -> CgroupTree {
+        let entry = |&(id, path, state): &(_, &str, _)| CgroupEntry {
+            id,
+            path: Arc::from(path),
+            state,
+        };
+        entries.iter().map(entry).collect()
+    }
+
+    /// The values about one cgroup, in the order of the families; `None` where there is no sample.
+    fn values(reading: &Reading, id: CgroupId) -> [Option<f64>; 4] {
+        let descs: Vec<_> = reading.families.iter().map(|family| family.desc).collect();
+        assert!(descs.iter().copied().eq(METRICS), "always all families");
+        [0, 1, 2, 3].map(|idx| {
+            let samples = &reading.families[idx].samples;
+            let mut mine = samples
+                .iter()
+                .filter(|it| it.subject == Subject::Cgroup(id));
+            let value = mine.next().map(|sample| match sample.value {
+                Value::Number(number) => number,
+                Value::Histogram(_) => panic!("not a number"),
+            });
+            assert!(mine.next().is_none(), "one sample for each");
+            value
+        })
+    }
+
+    const NONE: [Option<f64>; 4] = [None; 4];
+
+    fn all(periods: f64, throttled: f64, seconds: f64, cores: f64) -> [Option<f64>; 4] {
+        [Some(periods), Some(throttled), Some(seconds), Some(cores)]
+    }
+
+    fn counters(periods: f64, throttled: f64, seconds: f64) -> [Option<f64>; 4] {
+        [Some(periods), Some(throttled), Some(seconds), None]
+    }
+
+    #[test]
+    fn gives_nothing_where_there_is_no_quota() {
+        let v2 = Host::new(Version::V2);
+        v2.write(
+            "limited",
+            &[("cpu.max", "10000 100000\n"), ("cpu.stat", STAT_V2)],
+        );
+        v2.write(
+            "free",
+            &[("cpu.max", "max 100000\n"), ("cpu.stat", STAT_V2)],
+        );
+        v2.write("without-controller", &[("cpu.stat", "usage_usec 9\n")]);
+        let v1 = Host::new(Version::V1);
+        let period = ("cpu.cfs_period_us", "100000\n");
+        let stat = ("cpu.stat", STAT_V1);
+        v1.write("limited", &[("cpu.cfs_quota_us", "10000\n"), period, stat]);
+        v1.write("free", &[("cpu.cfs_quota_us", "-1\n"), period, stat]);
+        v1.write("without-controller", &[]);
+        for host in [v2, v1] {
+            let entries = ["limited", "free", "without-controller"]
+                .map(|name| (host.id(name), name, State::Live));
+            let reading = host.reader().read(&tree(&entries)).unwrap();
+            assert_eq!(values(&reading, entries[0].0), all(40.0, 8.0, 1.5, 0.1));
+            assert_eq!(values(&reading, entries[1].0), NONE);
+            assert_eq!(values(&reading, entries[2].0), NONE);
+            assert_eq!(reading.n_failed, 0);
+        }
+    }
+
+    #[test]
+    fn one_bad_file_costs_one_cgroup() {
+        let host = Host::new(Version::V2);
+        host.write(
+            "good",
+            &[("cpu.max", "10000 100000\n"), ("cpu.stat", STAT_V2)],
+        );
+        host.write(
+            "bad",
+            &[
+                ("cpu.max", "10000 100000\n"),
+                ("cpu.stat", "nr_periods x\n"),
+            ],
+        );
+        host.write("worse", &[("cpu.max", &"9".repeat(5000))]);
+        let entries = ["bad", "good", "worse"].map(|name| (host.id(name), name, State::Live));
+        let tree_of_all = tree(&entries);
+        let reading = host.reader().read(&tree_of_all).unwrap();
+        assert_eq!(values(&reading, entries[0].0), NONE);
+        assert_eq!(values(&reading, entries[1].0), all(40.0, 8.0, 1.5, 0.1));
+        assert_eq!(values(&reading, entries[2].0), NONE);
+        assert_eq!(reading.n_failed, 2);
+
+        // Where nothing can be read, there are no families at all.
+        let error = host.reader().read(&tree(&entries[..1])).unwrap_err();
+        let cause = std::error::Error::source(&error).unwrap().to_string();
+        assert!(matches!(error, ReadError::Parse { .. }));
+        assert!(error.to_string().ends_with("/bad/cpu.stat"), "{error}");
+        assert!(cause.contains("nr_periods x"), "{cause}");
+    }
+
+    #[test]
+    fn the_dead_keep_their_counters_until_they_are_freed() {
+        let host = Host::new(Version::V2);
+        host.write("a", &[("cpu.max", "10000 100000\n"), ("cpu.stat", STAT_V2)]);
+        host.write("b", &[("cpu.max", "max 100000\n"), ("cpu.stat", STAT_V2)]);
+        let (a, b) = (host.id("a"), host.id("b"));
+        let mut reader = host.reader();
+        let live = tree(&[(a, "/a", State::Live), (b, "/b", State::Live)]);
+        reader.read(&live).unwrap();
+
+        // Gone, but the tree does not know it yet.
+        fs::remove_dir_all(host.dir.path().join("a")).unwrap();
+        let kept = counters(40.0, 8.0, 1.5);
+        assert_eq!(values(&reader.read(&live).unwrap(), a), kept);
+        assert_eq!(values(&reader.read(&live).unwrap(), a), kept);
+
+        let dead = State::Dead {
+            since: Instant::now(),
+        };
+        let known = tree(&[(a, "/a", dead), (b, "/b", State::Live)]);
+        assert_eq!(values(&reader.read(&known).unwrap(), a), kept);
+        let freed = tree(&[(b, "/b", State::Live)]);
+        assert_eq!(values(&reader.read(&freed).unwrap(), a), NONE);
+        assert!(reader.last.is_empty());
+    }
+
+    #[test]
+    fn a_quota_that_was_lifted_takes_its_series_with_it() {
+        let host = Host::new(Version::V2);
+        let files = [("cpu.max", "10000 100000\n"), ("cpu.stat", STAT_V2)];
+        let mut reader = host.reader();
+        for lifted in ["max 100000\n", ""] {
+            host.write("a", &files);
+            let a = host.id("a");
+            let live = tree(&[(a, "/a", State::Live)]);
+            assert_eq!(
+                values(&reader.read(&live).unwrap(), a),
+                all(40.0, 8.0, 1.5, 0.1)
+            );
+            // By its own file, or with the whole controller.
+            if lifted.is_empty() {
+                fs::remove_file(host.dir.path().join("a/cpu.max")).unwrap();
+            } else {
+                host.write("a", &[("cpu.max", lifted)]);
+            }
+            assert_eq!(values(&reader.read(&live).unwrap(), a), NONE);
+        }
+    }
+
+    #[test]
+    fn a_successor_at_the_same_path_lends_no_numbers() {
+        let host = Host::new(Version::V2);
+        host.write("a", &[("cpu.max", "10000 100000\n"), ("cpu.stat", STAT_V2)]);
+        let a = host.id("a");
+        let live = tree(&[(a, "/a", State::Live)]);
+        let mut reader = host.reader();
+        reader.read(&live).unwrap();
+        fs::rename(host.dir.path().join("a"), host.dir.path().join("old")).unwrap();
+        let fresh = STAT_V2.replace("40", "1");
+        host.write("a", &[("cpu.max", "10000 100000\n"), ("cpu.stat", &fresh)]);
+        assert_eq!(
+            values(&reader.read(&live).unwrap(), a),
+            counters(40.0, 8.0, 1.5)
+        );
+    }
+
+    #[test]
+    fn reads_real_cgroups() {
+        let Some(cgroup) = RealCgroup::make("cpu") else {
+            return;
+        };
+        let limit = |dir: &Path| match cgroup.hierarchy.version {
+            Version::V1 => fs::write(dir.join("cpu.cfs_quota_us"), "25000"),
+            Version::V2 => fs::write(dir.join("cpu.max"), "25000 100000"),
+        };
+        let dirs: Vec<PathBuf> = ["limited", "free"]
+            .iter()
+            .map(|name| cgroup.dir.join(name))
+            .collect();
+        for dir in &dirs {
+            fs::create_dir(dir).unwrap();
+        }
+        limit(&dirs[0]).unwrap();
+        let ids = [0, 1].map(|idx| CgroupId(fs::metadata(&dirs[idx]).unwrap().ino()));
+        let root = cgroup.hierarchy.mount_point.clone();
+        let mut watcher =
+            CgroupWatcher::start(root, DEAD_GRACE, MAX_CGROUPS, Instant::now()).unwrap();
+        let mut reader = CgroupCpu::new(&cgroup.hierarchy);
+        let reading = reader.read(watcher.tree()).unwrap();
+        assert_eq!(values(&reading, ids[0]), all(0.0, 0.0, 0.0, 0.25));
+        assert_eq!(values(&reading, ids[1]), NONE);
+        assert_eq!(reading.n_failed, 0);
+
+        fs::remove_dir(&dirs[0]).unwrap();
+        let deadline = Instant::now() + Duration::from_secs(5);
+        while watcher
+            .refresh(Instant::now())
+            .tree
+            .get(ids[0])
+            .unwrap()
+            .is_live()
+        {
+            assert!(Instant::now() < deadline, "its end was not noticed");
+        }
+        let reading = reader.read(watcher.tree()).unwrap();
+        assert_eq!(values(&reading, ids[0]), counters(0.0, 0.0, 0.0));
+    }
+}
