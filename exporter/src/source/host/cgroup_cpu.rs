@@ -8,20 +8,21 @@
 use std::{
     collections::HashMap,
     fs::{self, File},
-    io::{self, Read as _},
-    os::unix::fs::MetadataExt as _,
     path::PathBuf,
 };
 
 use crate::{
     cgroup::{
         hierarchy::{Hierarchy, Version},
-        is_vanished,
         tree::{CgroupEntry, CgroupTree},
     },
     metric::{Desc, Family, Kind, OwnLabels, Sample, Value},
-    source::host::cpu_files::{
-        CpuStat, ParseError, number, parse_cpu_max, parse_cpu_stat, parse_period_us, parse_quota_us,
+    paths::HostPaths,
+    source::host::{
+        cpu_files::{
+            CpuStat, number, parse_cpu_max, parse_cpu_stat, parse_period_us, parse_quota_us,
+        },
+        kept_files::{FileReader, ReadError, max_kept_files},
     },
     subject::{CgroupId, Subject},
 };
@@ -65,9 +66,6 @@ const QUOTA: Desc = Desc {
     origin: "cpu.max; v1: cpu.cfs_quota_us / cpu.cfs_period_us",
 };
 
-/// A `cpu.stat` has about 300 bytes; the kernel gives a file that fits in one read.
-const BUFFER_BYTES: usize = 4096;
-
 /// What one read gave.
 #[derive(Debug)]
 pub struct Reading {
@@ -79,51 +77,40 @@ pub struct Reading {
     pub first_failure: Option<ReadError>,
 }
 
-/// Why a cgroup's numbers could not be had.
-#[derive(Debug, thiserror::Error)]
-pub enum ReadError {
-    /// The file cannot be read, and its cgroup is still there.
-    #[error("failed to read {}", path.display())]
-    Read {
-        /// The file.
-        path: PathBuf,
-        /// Why.
-        #[source]
-        source: io::Error,
-    },
-    /// The file says something else than expected.
-    #[error("failed to parse {}", path.display())]
-    Parse {
-        /// The file.
-        path: PathBuf,
-        /// Where.
-        #[source]
-        source: ParseError,
-    },
-}
-
 /// Reads the files of all cgroups of one hierarchy.
 #[derive(Debug)]
 pub struct CgroupCpu {
     version: Version,
     mount_point: PathBuf,
-    /// Of cgroups with a quota; no larger than the tree.
-    last: HashMap<CgroupId, CpuStat>,
-    /// Both are used again for every file: nothing is allocated per cgroup.
-    path: PathBuf,
-    buffer: Vec<u8>,
+    /// No larger than the tree.
+    slots: HashMap<CgroupId, Slot>,
+    files: FileReader,
+}
+
+/// What is kept about one cgroup.
+#[derive(Debug, Default)]
+struct Slot {
+    /// Its counters, if it has or had a quota.
+    last: Option<CpuStat>,
+    quota: Option<File>,
+    period: Option<File>,
+    stat: Option<File>,
 }
 
 impl CgroupCpu {
-    /// A reader without any last values.
+    /// A reader without any last values, which keeps as many files open as this process may.
     #[must_use]
-    pub fn new(hierarchy: &Hierarchy) -> Self {
+    pub fn new(hierarchy: &Hierarchy, paths: &HostPaths) -> Self {
+        let limits = fs::read_to_string(paths.proc.join("self/limits")).unwrap_or_default();
+        Self::keeping(hierarchy, max_kept_files(&limits))
+    }
+
+    fn keeping(hierarchy: &Hierarchy, max_kept_files: usize) -> Self {
         Self {
             version: hierarchy.version,
             mount_point: hierarchy.mount_point.clone(),
-            last: HashMap::new(),
-            path: PathBuf::new(),
-            buffer: vec![0; BUFFER_BYTES],
+            slots: HashMap::new(),
+            files: FileReader::new(max_kept_files),
         }
     }
 
@@ -131,8 +118,8 @@ impl CgroupCpu {
     ///
     /// A cgroup that vanishes meanwhile is no failure. An error means that nothing at all could be read.
     pub fn read(&mut self, tree: &CgroupTree) -> Result<Reading, ReadError> {
-        self.last.retain(|&id, _| tree.get(id).is_some());
-        let mut samples = Samples::with_capacity(self.last.len());
+        self.close_ended(tree);
+        let mut samples = Samples::with_capacity(self.slots.len());
         let mut n_read = 0_usize;
         let mut n_failed = 0;
         let mut first_failure = None;
@@ -150,7 +137,7 @@ impl CgroupCpu {
                     }
                 }
             }
-            if let Some(stat) = self.last.get(&entry.id) {
+            if let Some(stat) = self.slots.get(&entry.id).and_then(|slot| slot.last) {
                 samples.push_stat(entry.id, stat);
             }
         }
@@ -164,90 +151,67 @@ impl CgroupCpu {
         }
     }
 
+    /// Closes the files of the dead and forgets the freed.
+    fn close_ended(&mut self, tree: &CgroupTree) {
+        self.slots.retain(|&id, slot| {
+            let entry = tree.get(id);
+            if !entry.is_some_and(CgroupEntry::is_live) {
+                for file in [&mut slot.quota, &mut slot.period, &mut slot.stat] {
+                    self.files.close(file);
+                }
+            }
+            entry.is_some_and(|entry| entry.is_live() || slot.last.is_some())
+        });
+    }
+
     /// Reads one cgroup's files and keeps its counters; gives its quota in cores.
     fn read_cgroup(&mut self, entry: &CgroupEntry) -> Result<Option<f64>, ReadError> {
-        self.path.clear();
-        self.path.push(&self.mount_point);
-        self.path.push(entry.path.trim_start_matches('/'));
-        let (Some(quota), Some(stat)) = (match self.version {
-            Version::V2 => self.read_v2()?,
-            Version::V1 => self.read_v1()?,
-        }) else {
-            // The counters of one that has just ended stay; one that lost its quota or its controller has none.
-            if self.last.contains_key(&entry.id) && self.is_there(entry.id) {
-                self.last.remove(&entry.id);
+        let slot = self.slots.entry(entry.id).or_default();
+        self.files.enter(&self.mount_point, &entry.path);
+        let read = match self.version {
+            Version::V2 => read_v2(&mut self.files, slot)?,
+            Version::V1 => read_v1(&mut self.files, slot)?,
+        };
+        match read {
+            // Only another cgroup that took over the path since the tree was made is behind; it has another id.
+            Some((_, stat))
+                if slot.last.is_some_and(|last| stat.is_behind(&last))
+                    && !self.files.is_in(entry.id) =>
+            {
+                Ok(None)
             }
-            return Ok(None);
-        };
-        // Only another cgroup that took over the path since the tree was made is behind; it has another id.
-        if self
-            .last
-            .get(&entry.id)
-            .is_some_and(|last| stat.is_behind(last))
-            && !self.is_there(entry.id)
-        {
-            return Ok(None);
+            Some((quota, stat)) => {
+                slot.last = Some(stat);
+                Ok(Some(quota))
+            }
+            None => {
+                // The counters of one that has just ended stay; one that lost its quota or its controller has none.
+                if slot.last.is_some() && self.files.is_in(entry.id) {
+                    slot.last = None;
+                }
+                Ok(None)
+            }
         }
-        self.last.insert(entry.id, stat);
-        Ok(Some(quota))
-    }
-
-    fn read_v2(&mut self) -> Result<(Option<f64>, Option<CpuStat>), ReadError> {
-        match self.read_file("cpu.max", parse_cpu_max)?.flatten() {
-            Some(quota) => Ok((Some(quota), self.read_file("cpu.stat", parse_cpu_stat)?)),
-            None => Ok((None, None)),
-        }
-    }
-
-    fn read_v1(&mut self) -> Result<(Option<f64>, Option<CpuStat>), ReadError> {
-        let Some(quota_us) = self
-            .read_file("cpu.cfs_quota_us", parse_quota_us)?
-            .flatten()
-        else {
-            return Ok((None, None));
-        };
-        let Some(period_us) = self.read_file("cpu.cfs_period_us", parse_period_us)? else {
-            return Ok((None, None));
-        };
-        let stat = self.read_file("cpu.stat", parse_cpu_stat)?;
-        Ok((Some(number(quota_us) / number(period_us)), stat))
-    }
-
-    /// `None` where the file is not there (any more).
-    fn read_file<T>(
-        &mut self,
-        name: &str,
-        parse: fn(&str) -> Result<T, ParseError>,
-    ) -> Result<Option<T>, ReadError> {
-        self.path.push(name);
-        let result = match File::open(&self.path).and_then(|mut file| file.read(&mut self.buffer)) {
-            Ok(n_bytes) => match text(&self.buffer, n_bytes).and_then(parse) {
-                Ok(value) => Ok(Some(value)),
-                Err(source) => Err(ReadError::Parse {
-                    path: self.path.clone(),
-                    source,
-                }),
-            },
-            Err(error) if is_vanished(&error) => Ok(None),
-            Err(source) => Err(ReadError::Read {
-                path: self.path.clone(),
-                source,
-            }),
-        };
-        self.path.pop();
-        result
-    }
-
-    /// Whether the directory at the current path is still that cgroup's.
-    fn is_there(&self, id: CgroupId) -> bool {
-        fs::metadata(&self.path).is_ok_and(|metadata| metadata.ino() == id.0)
     }
 }
 
-fn text(buffer: &[u8], n_bytes: usize) -> Result<&str, ParseError> {
-    // A full buffer may have cut the file.
-    let bytes = buffer.get(..n_bytes).filter(|_| n_bytes < buffer.len());
-    Ok(str::from_utf8(bytes.ok_or(ParseError::TooLong)?)?)
+fn read_v2(files: &mut FileReader, slot: &mut Slot) -> Result<Option<(f64, CpuStat)>, ReadError> {
+    let Some(Some(quota)) = files.read(&mut slot.quota, "cpu.max", parse_cpu_max)? else {
+        return Ok(None);
+    };
+    let stat = files.read(&mut slot.stat, "cpu.stat", parse_cpu_stat)?;
+    Ok(stat.map(|stat| (quota, stat)))
+}
+
+fn read_v1(files: &mut FileReader, slot: &mut Slot) -> Result<Option<(f64, CpuStat)>, ReadError> {
+    let quota_us = files.read(&mut slot.quota, "cpu.cfs_quota_us", parse_quota_us)?;
+    let Some(Some(quota_us)) = quota_us else {
+        return Ok(None);
+    };
+    let period_us = files.read(&mut slot.period, "cpu.cfs_period_us", parse_period_us)?;
+    let stat = files.read(&mut slot.stat, "cpu.stat", parse_cpu_stat)?;
+    let quota = period_us.map(|period_us| number(quota_us) / number(period_us));
+    Ok(quota.zip(stat))
 }
 
 /// The samples of the four families.
@@ -272,7 +236,7 @@ impl Samples {
         self.quota.extend(cores.map(|cores| sample(id, cores)));
     }
 
-    fn push_stat(&mut self, id: CgroupId, stat: &CpuStat) {
+    fn push_stat(&mut self, id: CgroupId, stat: CpuStat) {
         self.periods.push(sample(id, number(stat.n_periods)));
         self.throttled_periods
             .push(sample(id, number(stat.n_throttled)));
@@ -362,11 +326,13 @@ mod tests {
         }
 
         fn reader(&self) -> CgroupCpu {
-            CgroupCpu::new(&Hierarchy {
+            let hierarchy = Hierarchy {
                 version: self.version,
                 mount_point: self.dir.path().to_owned(),
                 mount_root: "/".to_owned(),
-            })
+            };
+            // A kept file of a common file system outlives its removal, unlike one of cgroupfs.
+            CgroupCpu::keeping(&hierarchy, 0)
         }
     }
 
@@ -490,7 +456,7 @@ mod tests {
         assert_eq!(values(&reader.read(&known).unwrap(), a), kept);
         let freed = tree(&[(b, "/b", State::Live)]);
         assert_eq!(values(&reader.read(&freed).unwrap(), a), NONE);
-        assert!(reader.last.is_empty());
+        assert_eq!(reader.slots.len(), 1);
     }
 
     #[test]
@@ -554,13 +520,26 @@ mod tests {
         let root = cgroup.hierarchy.mount_point.clone();
         let mut watcher =
             CgroupWatcher::start(root, DEAD_GRACE, MAX_CGROUPS, Instant::now()).unwrap();
-        let mut reader = CgroupCpu::new(&cgroup.hierarchy);
-        let reading = reader.read(watcher.tree()).unwrap();
-        assert_eq!(values(&reading, ids[0]), all(0.0, 0.0, 0.0, 0.25));
-        assert_eq!(values(&reading, ids[1]), NONE);
-        assert_eq!(reading.n_failed, 0);
+        // With files kept, without, and with some.
+        let mut readers = [100, 0, 1].map(|max| CgroupCpu::keeping(&cgroup.hierarchy, max));
+        for reader in &mut readers {
+            for _ in 0..2 {
+                let reading = reader.read(watcher.tree()).unwrap();
+                assert_eq!(values(&reading, ids[0]), all(0.0, 0.0, 0.0, 0.25));
+                assert_eq!(values(&reading, ids[1]), NONE);
+                assert_eq!(reading.n_failed, 0);
+            }
+        }
 
         fs::remove_dir(&dirs[0]).unwrap();
+        let ended = counters(0.0, 0.0, 0.0);
+        for reader in &mut readers {
+            assert_eq!(
+                values(&reader.read(watcher.tree()).unwrap(), ids[0]),
+                ended,
+                "not noticed"
+            );
+        }
         let deadline = Instant::now() + Duration::from_secs(5);
         while watcher
             .refresh(Instant::now())
@@ -571,7 +550,8 @@ mod tests {
         {
             assert!(Instant::now() < deadline, "its end was not noticed");
         }
-        let reading = reader.read(watcher.tree()).unwrap();
-        assert_eq!(values(&reading, ids[0]), counters(0.0, 0.0, 0.0));
+        for reader in &mut readers {
+            assert_eq!(values(&reader.read(watcher.tree()).unwrap(), ids[0]), ended);
+        }
     }
 }

@@ -46,7 +46,7 @@ pub struct CpuStat {
 
 impl CpuStat {
     /// Whether any of the counters is lower than it was.
-    pub(super) fn is_behind(&self, last: &Self) -> bool {
+    pub(super) fn is_behind(self, last: &Self) -> bool {
         self.n_periods < last.n_periods
             || self.n_throttled < last.n_throttled
             || self.throttled < last.throttled

@@ -2,3 +2,4 @@
 
 pub mod cgroup_cpu;
 pub mod cpu_files;
+pub mod kept_files;
