@@ -290,7 +290,8 @@ mod tests {
     /// A static pod's config hash.
     const S: &str = "d4ba6ab1f9a4c0b1b3f0e8f9f5c2a7e6";
 
-    /// `{A}` and `{B}` stand for container ids, `{U}` and `{V}` for UIDs, `{u}` and `{v}` for the same with underscores.
+    /// `{A}` and `{B}` stand for container ids, `{U}` and `{V}` for UIDs, `{u}` and `{v}` for the same with
+    /// underscores.
     fn fill(template: &str) -> String {
         template
             .replace("{A}", A)

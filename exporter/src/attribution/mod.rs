@@ -4,7 +4,7 @@
 use std::{collections::BTreeMap, sync::Arc};
 
 use crate::{
-    cgroup::tree::CgroupTree,
+    cgroup::tree::{CgroupTree, Stamp},
     subject::{CgroupId, ContainerId, PodUid},
 };
 
@@ -54,7 +54,7 @@ pub enum Identity {
 pub struct Snapshot {
     rows: BTreeMap<CgroupId, Row>,
     /// Of the tree that this was made from.
-    version: u64,
+    stamp: Stamp,
 }
 
 #[derive(Clone, Debug)]
@@ -72,38 +72,41 @@ impl Snapshot {
         snapshot
     }
 
-    /// Brings a snapshot up to a newer tree of the same watcher: paths that stayed are not looked at again. In an `Arc`,
+    /// Brings a snapshot up to a newer tree: paths that stayed are not looked at again. Where it is in an `Arc`,
     /// `Arc::make_mut` leaves the snapshots that were handed out as they are.
     pub fn follow(&mut self, tree: &CgroupTree) {
         if self.is_of(tree) {
             return;
         }
-        self.version = tree.version();
-        self.rows.retain(|&id, _| tree.get(id).is_some());
+        self.stamp = tree.stamp().clone();
+        // Both are in the order of the ids, so one pass finds the differences.
+        let mut rows = self.rows.iter().peekable();
+        let (mut gone, mut changed) = (Vec::new(), Vec::new());
         for entry in tree.iter() {
-            // The tree keeps the Arc as long as the path stays.
-            if self
-                .rows
-                .get(&entry.id)
-                .is_some_and(|row| Arc::ptr_eq(&row.path, &entry.path))
-            {
-                continue;
+            while let Some((&id, _)) = rows.next_if(|(id, _)| **id < entry.id) {
+                gone.push(id);
             }
+            match rows.next_if(|(id, _)| **id == entry.id) {
+                // The tree keeps the Arc as long as the path stays.
+                Some((_, row)) if Arc::ptr_eq(&row.path, &entry.path) => {}
+                Some(_) | None => changed.push(entry),
+            }
+        }
+        gone.extend(rows.map(|(&id, _)| id));
+        for id in gone {
+            self.rows.remove(&id);
+        }
+        for entry in changed {
             let identity = Arc::new(container::identify(&entry.path));
-            self.rows.insert(
-                entry.id,
-                Row {
-                    path: Arc::clone(&entry.path),
-                    identity,
-                },
-            );
+            let path = Arc::clone(&entry.path);
+            self.rows.insert(entry.id, Row { path, identity });
         }
     }
 
     /// Whether this was made from that state of the tree.
     #[must_use]
     pub fn is_of(&self, tree: &CgroupTree) -> bool {
-        self.version == tree.version()
+        self.stamp == *tree.stamp()
     }
 
     /// Whose a cgroup is; `None` for one that the tree did not have.
@@ -167,8 +170,8 @@ mod tests {
             .map(|(id, path)| entry(id, path, State::Live))
             .into_iter()
             .collect();
-        // Freed, new, and renamed.
-        let second: CgroupTree = [(3, &path), (1, &root), (3, &service), (3, &path)]
+        // One freed, one new.
+        let second: CgroupTree = [(1, &root), (3, &path)]
             .map(|(id, path)| entry(id, path, State::Live))
             .into_iter()
             .collect();
@@ -181,6 +184,21 @@ mod tests {
         assert!(handed_out.identity(CgroupId(2)).is_some());
         assert_eq!(snapshot.identity(CgroupId(2)), None);
         assert_eq!(snapshot.identity(CgroupId(3)), Some(&pod()));
+
+        // One renamed.
+        let third: CgroupTree = [(1, &service), (3, &path), (9, &root)]
+            .map(|(id, path)| entry(id, path, State::Live))
+            .into_iter()
+            .collect();
+        let mut renamed = Snapshot::clone(&snapshot);
+        renamed.follow(&third);
+        let other = Identity::Other {
+            path: Arc::clone(&service),
+        };
+        assert_eq!(renamed.identity(CgroupId(1)), Some(&other));
+        assert_eq!(renamed.identity(CgroupId(3)), Some(&pod()));
+        assert!(renamed.identity(CgroupId(9)).is_some());
+
         let kept = |snapshot: &Snapshot| Arc::as_ptr(&snapshot.rows[&CgroupId(1)].identity);
         assert_eq!(kept(&handed_out), kept(&snapshot));
     }

@@ -221,10 +221,10 @@ mod tests {
             ["1 /", "2 /a +", "3 /a/b +", "4 /a-b", "5 /ab", "6 /a/b/c +"]
         );
 
-        let version = roster.tree().version();
+        let stamp = roster.tree().stamp().clone();
         roster.expire(start + GRACE.mul_f64(0.9), GRACE);
         assert!(roster.take_freed().is_empty());
-        assert_eq!(roster.tree().version(), version);
+        assert_eq!(roster.tree().stamp(), &stamp);
 
         roster.expire(start + GRACE, GRACE);
         assert_eq!(roster.take_freed(), [CgroupId(2), CgroupId(3), CgroupId(6)]);
@@ -302,6 +302,6 @@ mod tests {
         let entry = roster.tree().get(CgroupId(1)).unwrap();
         assert_eq!(entry.state, State::Dead { since: start });
         assert!(Arc::ptr_eq(&entry.path, &path));
-        assert_ne!(snapshot.version(), roster.tree().version());
+        assert_ne!(snapshot.stamp(), roster.tree().stamp());
     }
 }

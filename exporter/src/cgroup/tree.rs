@@ -40,8 +40,21 @@ impl CgroupEntry {
 #[derive(Clone, Debug, Default)]
 pub struct CgroupTree {
     entries: BTreeMap<CgroupId, CgroupEntry>,
-    version: u64,
+    stamp: Stamp,
 }
+
+/// Tells one state of a tree from every other: two trees with the same stamp have the same contents.
+#[derive(Clone, Debug, Default)]
+pub struct Stamp(Arc<()>);
+
+impl PartialEq for Stamp {
+    fn eq(&self, other: &Self) -> bool {
+        // Whoever compares holds both, so no address is used twice.
+        Arc::ptr_eq(&self.0, &other.0)
+    }
+}
+
+impl Eq for Stamp {}
 
 impl CgroupTree {
     /// Looks one up, dead or live.
@@ -67,19 +80,19 @@ impl CgroupTree {
         self.entries.is_empty()
     }
 
-    /// Rises with every change; two snapshots of one watcher with the same version have the same contents.
+    /// Another one after every change.
     #[must_use]
-    pub fn version(&self) -> u64 {
-        self.version
+    pub fn stamp(&self) -> &Stamp {
+        &self.stamp
     }
 
     pub(super) fn put(&mut self, entry: CgroupEntry) {
-        self.version += 1;
+        self.stamp = Stamp::default();
         self.entries.insert(entry.id, entry);
     }
 
     pub(super) fn remove(&mut self, id: CgroupId) {
-        self.version += 1;
+        self.stamp = Stamp::default();
         self.entries.remove(&id);
     }
 }

@@ -206,7 +206,6 @@ fn an_overflow_reads_the_tree_again() {
     ];
     assert_eq!(paths(watcher.tree(), "/"), expected);
     assert_eq!((watcher.stats().overflows, watcher.stats().rescans), (1, 1));
-    drop(held);
     // What the rescan found is watched.
     fs::create_dir(dir.path().join("comes/too/late")).unwrap();
     let all = [
@@ -219,6 +218,7 @@ fn an_overflow_reads_the_tree_again() {
         "/stays",
     ];
     expect(&mut watcher, "/", &all);
+    drop(held);
 }
 
 #[test]

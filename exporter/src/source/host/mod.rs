@@ -1,5 +1,8 @@
 //! The host's own files: each reader as a source.
 
+pub mod cgroup_cpu;
+pub mod cpu_files;
+pub mod kept_files;
 pub mod process;
 
 use super::Source;
