@@ -6,4 +6,5 @@ pub mod cgroup;
 pub mod encode;
 pub mod metric;
 pub mod page;
+pub mod server;
 pub mod subject;
