@@ -23,3 +23,5 @@ pub mod labelling;
 pub mod page;
 
 pub mod encode;
+
+pub mod server;

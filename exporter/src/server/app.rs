@@ -1,0 +1,160 @@
+//! What the server asks of the rest of Podmeter, and what it tells it. No IO.
+
+use std::{error::Error, future::Future, sync::Arc, time::Duration};
+
+use super::limits::Limit;
+use crate::page::Page;
+
+/// The side of Podmeter that knows the answers.
+pub trait App: Send + Sync + 'static {
+    /// Why there is no page at all; a page that lacks a source is not an error.
+    type Error: Error + Send + Sync + 'static;
+
+    /// Collects a page now. It is dropped unfinished when the client goes or the time is up.
+    fn metrics(&self) -> impl Future<Output = Result<Arc<Page>, Self::Error>> + Send;
+
+    /// Whether scrapes give what was asked for; must not block.
+    fn ready(&self) -> Readiness;
+
+    /// What `/` shows; must not block.
+    fn landing(&self) -> Landing;
+
+    /// Called once for each answer.
+    fn observe(&self, handler: Handler, status: u16);
+
+    /// Called each time that a limit is met.
+    fn limit_hit(&self, limit: Limit);
+}
+
+/// Which part of the server answered.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Handler {
+    /// `/metrics`.
+    Metrics,
+    /// `/healthz`.
+    Healthz,
+    /// `/readyz`.
+    Readyz,
+    /// `/`.
+    Landing,
+    /// Any other path.
+    Unknown,
+}
+
+impl Handler {
+    /// All of them, for counters that exist from the start.
+    pub const ALL: [Self; 5] = [
+        Self::Metrics,
+        Self::Healthz,
+        Self::Readyz,
+        Self::Landing,
+        Self::Unknown,
+    ];
+
+    /// The value of a label.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Metrics => "metrics",
+            Self::Healthz => "healthz",
+            Self::Readyz => "readyz",
+            Self::Landing => "landing",
+            Self::Unknown => "unknown",
+        }
+    }
+}
+
+/// The answer to `/readyz`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Readiness {
+    /// Ready.
+    Ready,
+    /// Not ready.
+    NotReady {
+        /// What is missing, in a sentence for an operator.
+        reason: String,
+    },
+}
+
+/// What `/` shows.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Landing {
+    /// Podmeter's version.
+    pub version: String,
+    /// The node's name.
+    pub node_name: String,
+    /// The kernel's release.
+    pub kernel: String,
+    /// How long Podmeter has run.
+    pub uptime: Duration,
+    /// Every probe, in the order to show.
+    pub probes: Vec<ProbeState>,
+    /// Every source, in the order to show.
+    pub sources: Vec<SourceState>,
+}
+
+/// One row of the table of probes.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ProbeState {
+    /// The probe's name.
+    pub name: String,
+    /// Whether it measures.
+    pub attachment: Attachment,
+}
+
+/// Whether a probe measures.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Attachment {
+    /// It does.
+    Attached {
+        /// What it is attached to.
+        hook: String,
+    },
+    /// It does not.
+    Absent {
+        /// Why not, and what to do.
+        reason: String,
+    },
+}
+
+/// One row of the table of sources.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SourceState {
+    /// The source's name.
+    pub name: String,
+    /// Its last run; none if it has not run yet.
+    pub last_run: Option<SourceRun>,
+    /// The last error, even if later runs succeeded.
+    pub last_error: Option<SourceError>,
+}
+
+/// One run of a source.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SourceRun {
+    /// How long it took.
+    pub duration: Duration,
+    /// How long ago it ended.
+    pub age: Duration,
+    /// How it ended.
+    pub outcome: Outcome,
+}
+
+/// How a run of a source ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Outcome {
+    /// It gave all of its families.
+    Success,
+    /// It gave none, because there is nothing to measure here.
+    NoData,
+    /// It gave none, because of an error.
+    Failure,
+}
+
+/// An error of a source.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SourceError {
+    /// The whole chain of causes.
+    pub message: String,
+    /// How long ago it happened.
+    pub age: Duration,
+}

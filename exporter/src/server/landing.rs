@@ -1,0 +1,269 @@
+//! The page at `/`, for people: one HTML document without anything from elsewhere.
+
+use std::{fmt, time::Duration};
+
+use super::app::{Attachment, Landing, Outcome, ProbeState, SourceState};
+
+const STYLE: &str = "\
+body{font-family:sans-serif;max-width:72em;margin:2em auto;padding:0 1em;color:#222;background:#fff}\
+table{border-collapse:collapse;margin-bottom:1.5em}\
+th,td{text-align:left;vertical-align:top;padding:.3em .8em;border-bottom:1px solid #ccc}\
+.good{color:#17642b}.bad{color:#a3120a}";
+
+/// The whole document.
+pub(super) fn html(landing: &Landing) -> String {
+    let Landing {
+        version,
+        node_name,
+        kernel,
+        uptime,
+        probes,
+        sources,
+    } = landing;
+    format!(
+        "<!DOCTYPE html>\n<html lang=\"en\">\n<head>\n<meta charset=\"utf-8\">\n\
+         <title>Podmeter on {node}</title>\n<style>{STYLE}</style>\n</head>\n<body>\n\
+         <h1>Podmeter on {node}</h1>\n\
+         <p>Version {version}, kernel {kernel}, up {uptime}.</p>\n\
+         <ul>\n\
+         <li><a href=\"/metrics\">/metrics</a>: the metrics of this node</li>\n\
+         <li><a href=\"/healthz\">/healthz</a>: whether Podmeter runs</li>\n\
+         <li><a href=\"/readyz\">/readyz</a>: whether Podmeter is ready, or why not</li>\n\
+         </ul>\n\
+         <h2>Probes</h2>\n{probes}\
+         <h2>Sources</h2>\n{sources}\
+         </body>\n</html>\n",
+        node = Escaped(node_name),
+        version = Escaped(version),
+        kernel = Escaped(kernel),
+        uptime = Span(*uptime),
+        probes = table(
+            &["probe", "state", "hook, or why not"],
+            probes.iter().map(probe_row)
+        ),
+        sources = table(
+            &["source", "state", "last duration", "age", "last error"],
+            sources.iter().map(source_row),
+        ),
+    )
+}
+
+fn table(titles: &[&str], rows: impl Iterator<Item = String>) -> String {
+    let titles = titles.join("</th><th>");
+    let rows: String = rows.collect();
+    if rows.is_empty() {
+        return "<p>None.</p>\n".to_owned();
+    }
+    format!("<table>\n<tr><th>{titles}</th></tr>\n{rows}</table>\n")
+}
+
+fn probe_row(probe: &ProbeState) -> String {
+    let (class, state, detail) = match &probe.attachment {
+        Attachment::Attached { hook } => ("good", "attached", hook),
+        Attachment::Absent { reason } => ("bad", "absent", reason),
+    };
+    format!(
+        "<tr><td>{}</td><td class=\"{class}\">{state}</td><td>{}</td></tr>\n",
+        Escaped(&probe.name),
+        Escaped(detail),
+    )
+}
+
+fn source_row(source: &SourceState) -> String {
+    let (class, state, duration, age) = match &source.last_run {
+        None => ("", "not run yet", String::new(), String::new()),
+        Some(run) => {
+            let (class, state) = match run.outcome {
+                Outcome::Success => ("good", "ok"),
+                Outcome::NoData => ("", "nothing to measure here"),
+                Outcome::Failure => ("bad", "failed"),
+            };
+            (
+                class,
+                state,
+                Span(run.duration).to_string(),
+                format!("{} ago", Span(run.age)),
+            )
+        }
+    };
+    let error = source
+        .last_error
+        .as_ref()
+        .map_or_else(String::new, |error| {
+            format!("{} ({} ago)", Escaped(&error.message), Span(error.age))
+        });
+    format!(
+        "<tr><td>{}</td><td class=\"{class}\">{state}</td><td>{duration}</td><td>{age}</td><td>{error}</td></tr>\n",
+        Escaped(&source.name),
+    )
+}
+
+/// Text that is no HTML.
+struct Escaped<'a>(&'a str);
+
+impl fmt::Display for Escaped<'_> {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for letter in self.0.chars() {
+            match letter {
+                '&' => formatter.write_str("&amp;")?,
+                '<' => formatter.write_str("&lt;")?,
+                '>' => formatter.write_str("&gt;")?,
+                '"' => formatter.write_str("&quot;")?,
+                '\'' => formatter.write_str("&#39;")?,
+                letter => write!(formatter, "{letter}")?,
+            }
+        }
+        Ok(())
+    }
+}
+
+/// A span of time as a person says it: the two largest units.
+struct Span(Duration);
+
+impl fmt::Display for Span {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let (days, hours) = (self.0.as_secs() / 86_400, self.0.as_secs() / 3_600 % 24);
+        let (minutes, seconds) = (self.0.as_secs() / 60 % 60, self.0.as_secs() % 60);
+        if days > 0 {
+            write!(formatter, "{days} d {hours} h")
+        } else if hours > 0 {
+            write!(formatter, "{hours} h {minutes} min")
+        } else if minutes > 0 {
+            write!(formatter, "{minutes} min {seconds} s")
+        } else if seconds > 0 {
+            write!(formatter, "{:.1} s", self.0.as_secs_f64())
+        } else if self.0.as_millis() > 0 {
+            write!(formatter, "{:.1} ms", self.0.as_secs_f64() * 1e3)
+        } else {
+            write!(formatter, "{} µs", self.0.as_micros())
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use expect_test::expect;
+
+    use super::{Span, html};
+    use crate::server::app::{
+        Attachment, Landing, Outcome, ProbeState, SourceError, SourceRun, SourceState,
+    };
+
+    #[test]
+    fn spans() {
+        let check = |duration, expected: &str| assert_eq!(Span(duration).to_string(), expected);
+        check(Duration::ZERO, "0 µs");
+        check(Duration::from_micros(999), "999 µs");
+        check(Duration::from_micros(1_500), "1.5 ms");
+        check(Duration::from_millis(2_040), "2.0 s");
+        check(Duration::from_secs(61), "1 min 1 s");
+        check(Duration::from_hours(1), "1 h 0 min");
+        check(Duration::from_secs(90_061), "1 d 1 h");
+    }
+
+    fn busy_landing() -> Landing {
+        let probe = |name: &str, attachment| ProbeState {
+            name: name.to_owned(),
+            attachment,
+        };
+        let run = |millis, outcome| {
+            let (duration, age) = (Duration::from_millis(millis), Duration::from_secs(7));
+            Some(SourceRun {
+                duration,
+                age,
+                outcome,
+            })
+        };
+        let source = |name: &str, last_run, last_error| SourceState {
+            name: name.to_owned(),
+            last_run,
+            last_error,
+        };
+        Landing {
+            version: "0.1.0".to_owned(),
+            node_name: "<node> & \"co\"".to_owned(),
+            kernel: "6.12.0-test".to_owned(),
+            uptime: Duration::from_secs(3_700),
+            probes: vec![
+                probe(
+                    "cpu_throttle",
+                    Attachment::Attached {
+                        hook: "fentry unthrottle_cfs_rq".to_owned(),
+                    },
+                ),
+                probe(
+                    "io_latency",
+                    Attachment::Absent {
+                        reason: "no BTF <vmlinux>".to_owned(),
+                    },
+                ),
+            ],
+            sources: vec![
+                source("cpu_stat", run(3, Outcome::Success), None),
+                source("pressure", run(1, Outcome::NoData), None),
+                source(
+                    "kubelet",
+                    run(250, Outcome::Failure),
+                    Some(SourceError {
+                        message: "it's <down>".to_owned(),
+                        age: Duration::from_secs(7),
+                    }),
+                ),
+                source("later", None, None),
+            ],
+        }
+    }
+
+    #[test]
+    fn everything_is_shown_and_escaped() {
+        expect![[r#"
+            <!DOCTYPE html>
+            <html lang="en">
+            <head>
+            <meta charset="utf-8">
+            <title>Podmeter on &lt;node&gt; &amp; &quot;co&quot;</title>
+            <style>body{font-family:sans-serif;max-width:72em;margin:2em auto;padding:0 1em;color:#222;background:#fff}table{border-collapse:collapse;margin-bottom:1.5em}th,td{text-align:left;vertical-align:top;padding:.3em .8em;border-bottom:1px solid #ccc}.good{color:#17642b}.bad{color:#a3120a}</style>
+            </head>
+            <body>
+            <h1>Podmeter on &lt;node&gt; &amp; &quot;co&quot;</h1>
+            <p>Version 0.1.0, kernel 6.12.0-test, up 1 h 1 min.</p>
+            <ul>
+            <li><a href="/metrics">/metrics</a>: the metrics of this node</li>
+            <li><a href="/healthz">/healthz</a>: whether Podmeter runs</li>
+            <li><a href="/readyz">/readyz</a>: whether Podmeter is ready, or why not</li>
+            </ul>
+            <h2>Probes</h2>
+            <table>
+            <tr><th>probe</th><th>state</th><th>hook, or why not</th></tr>
+            <tr><td>cpu_throttle</td><td class="good">attached</td><td>fentry unthrottle_cfs_rq</td></tr>
+            <tr><td>io_latency</td><td class="bad">absent</td><td>no BTF &lt;vmlinux&gt;</td></tr>
+            </table>
+            <h2>Sources</h2>
+            <table>
+            <tr><th>source</th><th>state</th><th>last duration</th><th>age</th><th>last error</th></tr>
+            <tr><td>cpu_stat</td><td class="good">ok</td><td>3.0 ms</td><td>7.0 s ago</td><td></td></tr>
+            <tr><td>pressure</td><td class="">nothing to measure here</td><td>1.0 ms</td><td>7.0 s ago</td><td></td></tr>
+            <tr><td>kubelet</td><td class="bad">failed</td><td>250.0 ms</td><td>7.0 s ago</td><td>it&#39;s &lt;down&gt; (7.0 s ago)</td></tr>
+            <tr><td>later</td><td class="">not run yet</td><td></td><td></td><td></td></tr>
+            </table>
+            </body>
+            </html>
+        "#]].assert_eq(&html(&busy_landing()));
+    }
+
+    #[test]
+    fn without_probes_and_sources_there_are_no_tables() {
+        let landing = Landing {
+            version: String::new(),
+            node_name: String::new(),
+            kernel: String::new(),
+            uptime: Duration::ZERO,
+            probes: Vec::new(),
+            sources: Vec::new(),
+        };
+        assert_eq!(html(&landing).matches("<p>None.</p>").count(), 2);
+        assert!(!html(&landing).contains("<table>"));
+    }
+}

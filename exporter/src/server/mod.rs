@@ -1,0 +1,213 @@
+//! Podmeter's HTTP server: HTTP/1.1, plain, for scrapers, probes and people.
+//!
+//! | path | answer to `GET` and `HEAD` |
+//! |---|---|
+//! | `/metrics` | 200 with the page, collected now: text 0.0.4 or `OpenMetrics` 1.0 by `Accept`, gzip by `Accept-Encoding` |
+//! | | 503 when too many scrapes run or when this one took too long, 500 when the page could not be made |
+//! | `/healthz` | 200 `ok`, as long as the process serves at all |
+//! | `/readyz` | 200 `ok`, or 503 with the reason why not |
+//! | `/` | 200 with a page for people: version, probes, sources |
+//! | any other | 404 with the list of paths |
+//!
+//! It refuses other methods (405), requests with a body (413), headers that are too large or too many (431), and
+//! clients that are slow to ask or to read (they are cut off). [`Limits`] has the bounds; each that is met is told to
+//! [`App::limit_hit`].
+
+pub mod app;
+pub mod limits;
+
+mod body;
+mod connection;
+mod landing;
+mod pace;
+mod router;
+mod scrape;
+
+use std::{future::Future, io, net::SocketAddr, pin::pin, sync::Arc, time::Duration};
+
+use tokio::{
+    net::{TcpListener, TcpStream},
+    sync::{OwnedSemaphorePermit, Semaphore, watch},
+    task::{JoinError, JoinSet},
+};
+
+use self::{
+    app::App,
+    limits::{Limit, Limits},
+    router::Router,
+};
+
+/// A server that has its address but does not answer yet.
+#[derive(Debug)]
+pub struct Server {
+    listener: TcpListener,
+    address: SocketAddr,
+    limits: Limits,
+}
+
+/// Why the server cannot listen, and what to do.
+#[derive(Debug, thiserror::Error)]
+pub enum ServerError {
+    /// Another process listens there.
+    #[error(
+        "failed to listen on {address}, which is in use: stop the process that has it \
+         (`ss -ltnp 'sport = :{port}'` shows it), or set `listen:` to another address",
+        port = address.port()
+    )]
+    AddressInUse {
+        /// Where.
+        address: SocketAddr,
+        /// What the kernel said.
+        source: io::Error,
+    },
+    /// The port is reserved for the privileged.
+    #[error(
+        "failed to listen on {address} for want of permission: set `listen:` to a port above 1023, \
+         or give the process CAP_NET_BIND_SERVICE"
+    )]
+    PermissionDenied {
+        /// Where.
+        address: SocketAddr,
+        /// What the kernel said.
+        source: io::Error,
+    },
+    /// The machine does not have the address.
+    #[error(
+        "failed to listen on {address}, which is no address of this machine: set `listen:` to one that is, \
+         or to 0.0.0.0:{port} for all",
+        port = address.port()
+    )]
+    NoSuchAddress {
+        /// Where.
+        address: SocketAddr,
+        /// What the kernel said.
+        source: io::Error,
+    },
+    /// Anything else that the kernel refused.
+    #[error("failed to listen on {address}: check `listen:`")]
+    Listen {
+        /// Where.
+        address: SocketAddr,
+        /// What the kernel said.
+        source: io::Error,
+    },
+}
+
+/// How long accepting rests after an error, which is mostly a lack of file descriptors.
+const ACCEPT_PAUSE: Duration = Duration::from_secs(1);
+
+impl Server {
+    /// Takes the address; port 0 takes any free port.
+    pub async fn bind(address: SocketAddr, limits: Limits) -> Result<Self, ServerError> {
+        let on_error = |source| ServerError::new(address, source);
+        let listener = TcpListener::bind(address).await.map_err(on_error)?;
+        let address = listener.local_addr().map_err(on_error)?;
+        Ok(Self {
+            listener,
+            address,
+            limits,
+        })
+    }
+
+    /// Where it listens.
+    #[must_use]
+    pub fn local_addr(&self) -> SocketAddr {
+        self.address
+    }
+
+    /// Answers until `shutdown` is there, then lets running requests finish for [`Limits::drain_time`].
+    pub async fn serve<A: App>(self, app: Arc<A>, shutdown: impl Future<Output = ()>) {
+        let Self {
+            listener, limits, ..
+        } = self;
+        let router = Arc::new(Router::new(app, limits));
+        let slots = Arc::new(Semaphore::new(limits.n_connections));
+        let (stop, stopped) = watch::channel(());
+        let mut tasks = JoinSet::new();
+        let mut shutdown = pin!(shutdown);
+        loop {
+            tokio::select! {
+                () = &mut shutdown => break,
+                Some(ended) = tasks.join_next() => report(ended),
+                (stream, slot) = next_connection(&listener, &slots, &router) => {
+                    let (router, stopped) = (Arc::clone(&router), stopped.clone());
+                    tasks.spawn(async move {
+                        connection::serve(stream, router, stopped).await;
+                        drop(slot);
+                    });
+                }
+            }
+        }
+        drop(listener);
+        drop(stop);
+        drain(tasks, &router).await;
+    }
+}
+
+impl ServerError {
+    fn new(address: SocketAddr, source: io::Error) -> Self {
+        match source.kind() {
+            io::ErrorKind::AddrInUse => Self::AddressInUse { address, source },
+            io::ErrorKind::PermissionDenied => Self::PermissionDenied { address, source },
+            io::ErrorKind::AddrNotAvailable => Self::NoSuchAddress { address, source },
+            _ => Self::Listen { address, source },
+        }
+    }
+}
+
+/// Waits for a free slot, then for a client; clients without a slot wait in the kernel's backlog.
+async fn next_connection<A: App>(
+    listener: &TcpListener,
+    slots: &Arc<Semaphore>,
+    router: &Router<A>,
+) -> (TcpStream, OwnedSemaphorePermit) {
+    loop {
+        let slot = match Arc::clone(slots).try_acquire_owned() {
+            Ok(slot) => Some(slot),
+            Err(_full) => {
+                router.limit_hit(Limit::Connections);
+                Arc::clone(slots).acquire_owned().await.ok()
+            }
+        };
+        match (listener.accept().await, slot) {
+            (Ok((stream, _peer)), Some(slot)) => return (stream, slot),
+            // The semaphore is never closed; without a slot the client is not served.
+            (Ok(_), None) => {}
+            (Err(error), _) => {
+                tracing::warn!(%error, "a connection could not be accepted");
+                tokio::time::sleep(ACCEPT_PAUSE).await;
+            }
+        }
+    }
+}
+
+async fn drain<A: App>(mut tasks: JoinSet<()>, router: &Router<A>) {
+    let all_ended = async {
+        while let Some(ended) = tasks.join_next().await {
+            report(ended);
+        }
+    };
+    if tokio::time::timeout(router.limits().drain_time, all_ended)
+        .await
+        .is_err()
+    {
+        let n_connections = tasks.len();
+        for _ in 0..n_connections {
+            router.limit_hit(Limit::DrainTime);
+        }
+        tracing::warn!(
+            n_connections,
+            "cut off the connections that did not end in time"
+        );
+        tasks.shutdown().await;
+    }
+}
+
+fn report(ended: Result<(), JoinError>) {
+    if let Err(error) = ended {
+        tracing::error!(%error, "a connection was lost to a bug in Podmeter");
+    }
+}
+
+#[cfg(test)]
+mod tests;

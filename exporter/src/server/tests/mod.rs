@@ -1,0 +1,6 @@
+//! The server over real sockets: a fake application behind it, a client that writes bytes before it.
+
+mod harness;
+mod limits;
+mod routes;
+mod stop;
