@@ -82,7 +82,7 @@ fn take(archives: &mut Archives, sources: Vec<Source>) {
             archives.own.push((suite.clone(), archive.clone()));
             match pocket {
                 "security" => {
-                    archives.security = archives.security.take().or(Some(archive.clone()))
+                    archives.security = archives.security.take().or(Some(archive.clone()));
                 }
                 "" | "updates" | "backports" => {
                     archives.main = archives.main.take().or(Some(archive.clone()));
@@ -156,11 +156,11 @@ fn parse_deb822(text: &str) -> Vec<Source> {
 mod tests {
     use super::{Archive, Archives, parse_deb822, parse_list, take};
 
-    fn archive(uris: &str, signed_by: Option<&str>) -> Option<Archive> {
-        Some(Archive {
+    fn archive(uris: &str, signed_by: Option<&str>) -> Archive {
+        Archive {
             uris: uris.into(),
             signed_by: signed_by.map(Into::into),
-        })
+        }
     }
 
     #[test]
@@ -171,8 +171,11 @@ mod tests {
             deb http://s/security trixie-security main\n";
         let mut archives = Archives::default();
         take(&mut archives, parse_list(list));
-        assert_eq!(archives.main, archive("http://m/debian", Some("/k.gpg")));
-        assert_eq!(archives.security, archive("http://s/security", None));
+        assert_eq!(
+            archives.main,
+            Some(archive("http://m/debian", Some("/k.gpg")))
+        );
+        assert_eq!(archives.security, Some(archive("http://s/security", None)));
         assert_eq!(archives.own_release(), Some("trixie"));
 
         let deb822 = "Types: deb\n# URIs: http://no\nURIs: http://m/debian\nSuites: bookworm bookworm-updates\n\
@@ -180,8 +183,11 @@ mod tests {
             Enabled: no\nTypes: deb\nURIs: http://off\nSuites: sid\n";
         let mut archives = Archives::default();
         take(&mut archives, parse_deb822(deb822));
-        assert_eq!(archives.main, archive("http://m/debian", Some("/k.gpg")));
-        assert_eq!(archives.security, archive("http://s/security", None));
+        assert_eq!(
+            archives.main,
+            Some(archive("http://m/debian", Some("/k.gpg")))
+        );
+        assert_eq!(archives.security, Some(archive("http://s/security", None)));
         let own: Vec<&str> = archives
             .own
             .iter()

@@ -15,7 +15,7 @@ use super::Setup;
 use crate::{apt, process};
 
 const VERSION: &str = "0.13.0";
-const BINSTALL_TIME: Duration = Duration::from_secs(180);
+const BINSTALL_TIME: Duration = Duration::from_mins(3);
 
 pub(super) fn present(_setup: &Setup) -> bool {
     let version = process::output(Command::new("bpf-linker").arg("--version"));

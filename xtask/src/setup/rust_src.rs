@@ -17,7 +17,7 @@ use super::Setup;
 use crate::{apt::Package, process};
 
 /// rustup may try a host that does not answer.
-const RUSTUP_TIME: Duration = Duration::from_secs(180);
+const RUSTUP_TIME: Duration = Duration::from_mins(3);
 
 pub(super) fn present(_setup: &Setup) -> bool {
     let Ok(compiler) = Compiler::of_this_folder() else {

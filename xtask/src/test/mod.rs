@@ -180,12 +180,11 @@ fn page(setup: &Setup, options: &Options) -> Result<Count> {
 fn on_this_kernel(setup: &Setup, options: &Options) -> Result<Count> {
     let podmeter = cargo::build_podmeter(Build::Debug)?;
     let tests = cargo::build_tests(Build::Debug)?;
-    let mut command = match process::as_root(&tests) {
-        Some(command) => command,
-        None => bail!(
+    let Some(mut command) = process::as_root(&tests) else {
+        bail!(
             "kernel tests need root, and sudo wants a password: run \
              `sudo --preserve-env cargo xtask test kernel`"
-        ),
+        );
     };
     // Cargo runs tests in the folder of their package.
     command.current_dir(cargo::root().join("tests"));
@@ -199,7 +198,7 @@ fn kernel_filter(options: &Options) -> &str {
 }
 
 /// Runs tests on this terminal and counts their verdicts.
-fn counted(command: &mut Command) -> Result<Count> {
+pub(crate) fn counted(command: &mut Command) -> Result<Count> {
     if env::var_os("RUST_BACKTRACE").is_none() {
         command.env("RUST_BACKTRACE", "1");
     }

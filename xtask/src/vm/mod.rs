@@ -183,7 +183,7 @@ fn judge(bench: &Bench, release: &str, output: &libtest::Output, end: &End) -> C
                 let what = if running {
                     "was running when the guest ended"
                 } else {
-                    "was not reached"
+                    "was not seen to end"
                 };
                 console::say(&format!("{release}  {name}  NO VERDICT: it {what}"));
             }
