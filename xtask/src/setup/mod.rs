@@ -1,0 +1,176 @@
+//! `cargo xtask setup`: brings what the project needs and this machine lacks, and does nothing where all is there.
+
+mod bpf_linker;
+mod qemu;
+mod rust_src;
+mod tools;
+
+use std::{cell::OnceCell, time::Instant};
+
+use anyhow::{Context as _, Result};
+
+pub(crate) use tools::{busybox, prometheus_tool, python_path};
+
+use crate::{apt::Apt, cache::Cache, console, vm::kernel};
+
+/// What the things are needed for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+pub(crate) enum Purpose {
+    /// Build and run the exporter.
+    Run,
+    /// Also the tests on this machine.
+    Test,
+    /// Also the tests in virtual machines, without those of `test`.
+    Vm,
+    /// Everything.
+    All,
+}
+
+/// What the requirements work with.
+#[derive(Debug)]
+pub(crate) struct Setup {
+    pub(crate) cache: Cache,
+    apt: OnceCell<Apt>,
+}
+
+impl Setup {
+    /// Opens the cache; apt is opened when a requirement first needs it.
+    pub(crate) fn open() -> Result<Self> {
+        Ok(Self {
+            cache: Cache::open()?,
+            apt: OnceCell::new(),
+        })
+    }
+
+    /// The private apt folder.
+    pub(crate) fn apt(&self) -> Result<&Apt> {
+        if let Some(apt) = self.apt.get() {
+            return Ok(apt);
+        }
+        let apt = Apt::open(&self.cache)?;
+        Ok(self.apt.get_or_init(|| apt))
+    }
+}
+
+/// One thing that is needed.
+struct Requirement {
+    name: &'static str,
+    why: &'static str,
+    purposes: &'static [Purpose],
+    /// Whether it is there. Must be quick.
+    present: fn(&Setup) -> bool,
+    /// Brings it, and says what was done.
+    bring: fn(&Setup) -> Result<String>,
+}
+
+const BUILD: &[Purpose] = &[Purpose::Run, Purpose::Test, Purpose::Vm];
+
+const REQUIREMENTS: &[Requirement] = &[
+    Requirement {
+        name: "rust-src",
+        why: "the eBPF programs need `core` built for the BPF target",
+        purposes: BUILD,
+        present: rust_src::present,
+        bring: rust_src::bring,
+    },
+    Requirement {
+        name: "bpf-linker",
+        why: "it links the eBPF programs",
+        purposes: BUILD,
+        present: bpf_linker::present,
+        bring: bpf_linker::bring,
+    },
+    Requirement {
+        name: "prometheus",
+        why: "tests let a real Prometheus scrape the page",
+        purposes: &[Purpose::Test],
+        present: tools::prometheus_present,
+        bring: tools::bring_prometheus,
+    },
+    Requirement {
+        name: "prometheus_client",
+        why: "tests parse the OpenMetrics page with Python's strict parser",
+        purposes: &[Purpose::Test],
+        present: tools::python_client_present,
+        bring: tools::bring_python_client,
+    },
+    Requirement {
+        name: "qemu",
+        why: "kernel tests run on other kernels in virtual machines",
+        purposes: &[Purpose::Vm],
+        present: qemu::present,
+        bring: qemu::bring,
+    },
+    Requirement {
+        name: "busybox",
+        why: "it is the userland of the virtual machines",
+        purposes: &[Purpose::Vm],
+        present: tools::busybox_present,
+        bring: tools::bring_busybox,
+    },
+];
+
+/// `cargo xtask setup`.
+pub(crate) fn run(purpose: Purpose) -> Result<()> {
+    let kernels: &[&str] = match purpose {
+        Purpose::Vm | Purpose::All => kernel::DEFAULT,
+        Purpose::Run | Purpose::Test => &[],
+    };
+    let setup = Setup::open()?;
+    let brought = ensure_with(&setup, purpose, kernels)?;
+    if brought == 0 {
+        console::say("nothing to do");
+    }
+    Ok(())
+}
+
+/// Brings what is missing for a purpose; other commands begin with this.
+pub(crate) fn ensure(purpose: Purpose) -> Result<Setup> {
+    ensure_kernels(purpose, &[])
+}
+
+/// The same, with guest kernels.
+pub(crate) fn ensure_kernels(purpose: Purpose, kernels: &[&str]) -> Result<Setup> {
+    let setup = Setup::open()?;
+    ensure_with(&setup, purpose, kernels)?;
+    Ok(setup)
+}
+
+/// Gives how many things were brought.
+fn ensure_with(setup: &Setup, purpose: Purpose, kernels: &[&str]) -> Result<usize> {
+    let wanted = |requirement: &Requirement| {
+        purpose == Purpose::All || requirement.purposes.contains(&purpose)
+    };
+    let missing = |requirement: &Requirement| wanted(requirement) && !(requirement.present)(setup);
+    let kernel_missing = |prefix: &str| kernel::cached(&setup.cache, prefix).is_none();
+    if !REQUIREMENTS.iter().any(missing) && !kernels.iter().any(|prefix| kernel_missing(prefix)) {
+        return Ok(0);
+    }
+    let _lock = setup.cache.lock()?;
+    let mut n_brought = 0;
+    // Asked again under the lock: another setup may have brought it meanwhile.
+    for requirement in REQUIREMENTS
+        .iter()
+        .filter(|requirement| missing(requirement))
+    {
+        let Requirement { name, why, .. } = requirement;
+        console::note(&format!("{name} is missing ({why})"));
+        let start = Instant::now();
+        let done =
+            (requirement.bring)(setup).with_context(|| format!("{name} cannot be brought"))?;
+        console::did(name, &done, start.elapsed());
+        n_brought += 1;
+    }
+    for prefix in kernels.iter().filter(|prefix| kernel_missing(prefix)) {
+        let start = Instant::now();
+        let kernel = kernel::fetch(setup, prefix)
+            .with_context(|| format!("guest kernel {prefix} cannot be brought"))?;
+        console::did(
+            &format!("kernel {prefix}"),
+            &kernel.release,
+            start.elapsed(),
+        );
+        n_brought += 1;
+    }
+    Ok(n_brought)
+}

@@ -1,0 +1,180 @@
+//! Tools that are unpacked in the cache: Prometheus with promtool, Python's `prometheus_client`, and a static busybox.
+
+use std::{
+    fs,
+    path::{Path, PathBuf},
+    process::Command,
+};
+
+use anyhow::{Context as _, Result, bail};
+
+use super::Setup;
+use crate::{
+    apt::{Apt, Package},
+    cache::Cache,
+    process,
+};
+
+/// The release of Prometheus that the tests are written for.
+const PROMETHEUS: &str = "3.5.";
+const PYTHON_CLIENT: &str = "prometheus_client";
+
+/// Where `prometheus` or `promtool` is: in the cache, else on `PATH`.
+pub(crate) fn prometheus_tool(cache: &Cache, name: &str) -> Option<PathBuf> {
+    let cached = cache.path("prometheus/usr/bin").join(name);
+    if cached.is_file() {
+        return Some(cached);
+    }
+    let found = process::find(name)?;
+    let version = process::output(Command::new(&found).arg("--version")).ok()?;
+    version
+        .contains(&format!("version {PROMETHEUS}"))
+        .then_some(found)
+}
+
+pub(super) fn prometheus_present(setup: &Setup) -> bool {
+    ["prometheus", "promtool"]
+        .iter()
+        .all(|name| prometheus_tool(&setup.cache, name).is_some())
+}
+
+pub(super) fn bring_prometheus(setup: &Setup) -> Result<String> {
+    let remedy =
+        || format!("put a prometheus and a promtool {PROMETHEUS}x on PATH, and start again");
+    let apt = setup.apt().with_context(remedy)?;
+    let packages = ["prometheus", "promtool"].map(|name| newest(apt, name, PROMETHEUS));
+    let packages = packages
+        .into_iter()
+        .collect::<Result<Vec<_>>>()
+        .with_context(remedy)?;
+    setup.cache.fill("prometheus", |dir| {
+        apt.unpack(&packages, dir)?;
+        // The only two files that are needed of 400 MB.
+        remove(&dir.join("usr/share"))
+    })?;
+    if !prometheus_present(setup) {
+        bail!("the packages do not hold prometheus and promtool");
+    }
+    Ok(described(&packages))
+}
+
+/// The `PYTHONPATH` that has `prometheus_client`.
+pub(crate) fn python_path(cache: &Cache) -> PathBuf {
+    cache.path("python")
+}
+
+pub(super) fn python_client_present(setup: &Setup) -> bool {
+    python_path(&setup.cache)
+        .join(PYTHON_CLIENT)
+        .join("__init__.py")
+        .is_file()
+}
+
+pub(super) fn bring_python_client(setup: &Setup) -> Result<String> {
+    if process::find("python3").is_none() {
+        bail!("python3 is missing: install it with the system's package manager, and start again");
+    }
+    let by_pip = setup.cache.fill("python", |dir| {
+        let mut pip = Command::new("python3");
+        pip.args(["-m", "pip", "install", "--quiet", "--no-deps", "--target"]);
+        process::output(pip.arg(dir).arg(PYTHON_CLIENT))?;
+        Ok(())
+    });
+    let Err(pip_error) = by_pip else {
+        return Ok("installed by pip in the cache".into());
+    };
+    let remedy =
+        || format!("pip cannot install {PYTHON_CLIENT}, and Debian's package does not serve");
+    let apt = setup
+        .apt()
+        .context(pip_error.to_string())
+        .with_context(remedy)?;
+    let package = newest(apt, "python3-prometheus-client", "").with_context(remedy)?;
+    setup.cache.fill("python", |dir| {
+        apt.unpack(std::slice::from_ref(&package), dir)?;
+        let from = dir
+            .join("usr/lib/python3/dist-packages")
+            .join(PYTHON_CLIENT);
+        fs::rename(&from, dir.join(PYTHON_CLIENT))
+            .with_context(|| format!("the package has no {}", from.display()))
+    })?;
+    Ok(described(&[package]))
+}
+
+/// The busybox for guests: in the cache, else the system's, if it is a static one.
+pub(crate) fn busybox(cache: &Cache) -> Option<PathBuf> {
+    [
+        cache.path("busybox/bin/busybox"),
+        cache.path("busybox/usr/bin/busybox"),
+    ]
+    .into_iter()
+    .chain(process::find("busybox"))
+    .find(|path| path.is_file() && is_static(path))
+}
+
+pub(super) fn busybox_present(setup: &Setup) -> bool {
+    busybox(&setup.cache).is_some()
+}
+
+pub(super) fn bring_busybox(setup: &Setup) -> Result<String> {
+    let remedy =
+        || "have a statically linked busybox on PATH (package busybox-static), and start again";
+    let apt = setup.apt().with_context(remedy)?;
+    let package = newest(apt, "busybox-static", "").with_context(remedy)?;
+    setup.cache.fill("busybox", |dir| {
+        apt.unpack(std::slice::from_ref(&package), dir)
+    })?;
+    if !busybox_present(setup) {
+        bail!("the package holds no static busybox");
+    }
+    Ok(described(&[package]))
+}
+
+/// A static program names no interpreter.
+fn is_static(path: &Path) -> bool {
+    fs::read(path).is_ok_and(|bytes| {
+        let head = bytes.get(..4096).unwrap_or(&bytes);
+        head.starts_with(b"\x7fELF")
+            && !head.windows(9).any(|window| window == b"/ld-linux")
+            && !head.windows(8).any(|window| window == b"/ld-musl")
+    })
+}
+
+/// The newest offered version of a package that begins so; any version with an empty prefix.
+fn newest(apt: &Apt, name: &str, prefix: &str) -> Result<Package> {
+    let find = |versions: &[String]| {
+        versions
+            .iter()
+            .find(|version| version.starts_with(prefix))
+            .cloned()
+    };
+    let mut versions = apt.versions(name)?;
+    let mut version = find(&versions);
+    if version.is_none() && apt.refresh_once()? {
+        versions = apt.versions(name)?;
+        version = find(&versions);
+    }
+    let Some(version) = version else {
+        bail!(
+            "no suite has {name} {prefix}x, there is: {}",
+            versions.join(", ")
+        );
+    };
+    Ok(Package {
+        name: name.into(),
+        version,
+    })
+}
+
+fn described(packages: &[Package]) -> String {
+    let described = |package: &Package| format!("{} {}", package.name, package.version);
+    let all: Vec<String> = packages.iter().map(described).collect();
+    format!("{} unpacked in the cache", all.join(", "))
+}
+
+fn remove(dir: &Path) -> Result<()> {
+    if !dir.exists() {
+        return Ok(());
+    }
+    fs::remove_dir_all(dir).with_context(|| format!("failed to remove {}", dir.display()))
+}

@@ -1,0 +1,242 @@
+//! `cargo xtask test`: runs the parts of the tests, says how long each took, and counts at the end.
+
+pub(crate) mod libtest;
+
+use std::{
+    env,
+    io::{BufRead as _, BufReader},
+    path::Path,
+    process::{Command, Stdio},
+    time::Instant,
+};
+
+use anyhow::{Context as _, Result, bail};
+
+use crate::{
+    cargo::{self, Build},
+    console, lint, process,
+    setup::{self, Purpose, Setup},
+    tidy,
+    vm::{self, initramfs::Cgroup, kernel},
+};
+
+/// A part of the tests.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+pub(crate) enum Part {
+    /// Tests inside the crates, and documentation tests.
+    Unit,
+    /// Tests of whole pages and servers, without privileges.
+    Page,
+    /// Kernel tests on this machine, as root.
+    Kernel,
+    /// The same kernel tests on other kernels, in virtual machines.
+    Vm,
+    /// Formatting, tidiness, lints, and all of the above.
+    All,
+}
+
+/// What was asked for.
+#[derive(Debug, clap::Args)]
+pub(crate) struct Options {
+    /// Which part to run.
+    #[arg(default_value = "all")]
+    part: Part,
+    /// A kernel for `vm`, as a version prefix; may be given several times.
+    #[arg(long = "kernel", value_name = "VERSION")]
+    kernels: Vec<String>,
+    /// The cgroup hierarchies of the virtual machines.
+    #[arg(long, default_value = "v2")]
+    cgroup: Cgroup,
+    /// Only tests whose name contains this.
+    #[arg(long, value_name = "NAME")]
+    filter: Option<String>,
+}
+
+/// The verdicts of one part or more.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Count {
+    pub(crate) n_passed: usize,
+    pub(crate) n_failed: usize,
+}
+
+impl Count {
+    pub(crate) fn add(&mut self, other: Self) {
+        self.n_passed += other.n_passed;
+        self.n_failed += other.n_failed;
+    }
+}
+
+/// `cargo xtask test`.
+pub(crate) fn run(options: &Options) -> Result<()> {
+    let given: Vec<&str> = options.kernels.iter().map(String::as_str).collect();
+    let kernels = if given.is_empty() {
+        kernel::DEFAULT
+    } else {
+        given.as_slice()
+    };
+    let setup = prepare(options.part, kernels)?;
+    let mut total = Count::default();
+    let mut part = |name: &str, run: &mut dyn FnMut() -> Result<Count>| {
+        console::say(&format!("== {name}"));
+        let start = Instant::now();
+        let count = run().unwrap_or_else(|error| {
+            console::note(&format!("{error:#}"));
+            Count {
+                n_passed: 0,
+                n_failed: 1,
+            }
+        });
+        let Count { n_passed, n_failed } = count;
+        let seconds = start.elapsed().as_secs_f64();
+        console::say(&format!(
+            "== {name}: {n_passed} passed, {n_failed} failed ({seconds:.1} s)"
+        ));
+        total.add(count);
+    };
+    let all = options.part == Part::All;
+    let wanted = |part: Part| all || options.part == part;
+    if all {
+        part("fmt", &mut || lint::format().map(|()| ONE_PASSED));
+        part("tidy", &mut || tidy::run().map(|()| ONE_PASSED));
+        part("clippy", &mut || lint::clippy().map(|()| ONE_PASSED));
+    }
+    if wanted(Part::Unit) {
+        part("unit", &mut || unit(options));
+    }
+    if wanted(Part::Page) {
+        part("page", &mut || page(&setup, options));
+    }
+    if wanted(Part::Kernel) {
+        part("kernel", &mut || on_this_kernel(&setup, options));
+    }
+    if wanted(Part::Vm) {
+        part("vm", &mut || {
+            vm::run(&setup, kernels, options.cgroup, kernel_filter(options))
+        });
+    }
+    console::say(&format!(
+        "{} passed, {} failed",
+        total.n_passed, total.n_failed
+    ));
+    if total.n_failed > 0 {
+        bail!("tests failed");
+    }
+    Ok(())
+}
+
+const ONE_PASSED: Count = Count {
+    n_passed: 1,
+    n_failed: 0,
+};
+
+/// The environment in which tests find what they run and compare with.
+pub(crate) fn environment(command: &mut Command, setup: &Setup, podmeter: &Path) {
+    command.env("PODMETER_BIN", podmeter);
+    let tools = [
+        ("PODMETER_PROMETHEUS", "prometheus"),
+        ("PODMETER_PROMTOOL", "promtool"),
+    ];
+    for (variable, name) in tools {
+        if let Some(path) = setup::prometheus_tool(&setup.cache, name) {
+            command.env(variable, path);
+        }
+    }
+    command.env("PODMETER_PYTHON_PATH", setup::python_path(&setup.cache));
+}
+
+/// Brings what the part needs.
+fn prepare(part: Part, kernels: &[&str]) -> Result<Setup> {
+    match part {
+        Part::Unit | Part::Kernel => setup::ensure(Purpose::Run),
+        Part::Page => setup::ensure(Purpose::Test),
+        Part::Vm => setup::ensure_kernels(Purpose::Vm, kernels),
+        Part::All => setup::ensure_kernels(Purpose::All, kernels),
+    }
+}
+
+fn unit(options: &Options) -> Result<Count> {
+    let mut command = cargo::cargo();
+    command.args(["test", "--workspace", "--no-fail-fast"]);
+    command.args(["--exclude", "podmeter-ebpf", "--exclude", "podmeter-tests"]);
+    command.arg("--").args(&options.filter);
+    counted(&mut command)
+}
+
+fn page(setup: &Setup, options: &Options) -> Result<Count> {
+    let podmeter = cargo::build_podmeter(Build::Debug)?;
+    let mut command = cargo::cargo();
+    command.args([
+        "test",
+        "--package",
+        "podmeter-tests",
+        "--no-fail-fast",
+        "--",
+    ]);
+    command.args(["--skip", "kernel::"]).args(&options.filter);
+    environment(&mut command, setup, &podmeter);
+    counted(&mut command)
+}
+
+fn on_this_kernel(setup: &Setup, options: &Options) -> Result<Count> {
+    let podmeter = cargo::build_podmeter(Build::Debug)?;
+    let tests = cargo::build_tests(Build::Debug)?;
+    let Some(mut command) = process::as_root(&tests) else {
+        bail!(
+            "kernel tests need root, and sudo wants a password: run \
+             `sudo --preserve-env cargo xtask test kernel`"
+        );
+    };
+    // Cargo runs tests in the folder of their package.
+    command.current_dir(cargo::root().join("tests"));
+    command.args([kernel_filter(options), "--test-threads=1", "--show-output"]);
+    environment(&mut command, setup, &podmeter);
+    counted(&mut command)
+}
+
+fn kernel_filter(options: &Options) -> &str {
+    options.filter.as_deref().unwrap_or("kernel::")
+}
+
+/// Runs tests on this terminal and counts their verdicts.
+pub(crate) fn counted(command: &mut Command) -> Result<Count> {
+    if env::var_os("RUST_BACKTRACE").is_none() {
+        command.env("RUST_BACKTRACE", "1");
+    }
+    let mut child = command
+        .stdout(Stdio::piped())
+        .spawn()
+        .with_context(|| format!("failed to start {}", process::line(command)))?;
+    let stdout = child
+        .stdout
+        .take()
+        .context("the output of the tests is piped")?;
+    let mut output = libtest::Output::default();
+    let mut stdout = BufReader::new(stdout);
+    let mut line = Vec::new();
+    while stdout
+        .read_until(b'\n', &mut line)
+        .context("failed to read what the tests print")?
+        > 0
+    {
+        let text = String::from_utf8_lossy(&line).into_owned();
+        console::pass_on(&text);
+        output.line(text.trim_end());
+        line.clear();
+    }
+    let status = child.wait().context("failed to wait for the tests")?;
+    if !output.reports.is_empty() {
+        console::say(&format!(
+            "reports:\n{}",
+            libtest::table(&output.reports).trim_end()
+        ));
+    }
+    let mut count = Count {
+        n_passed: output.n_passed,
+        n_failed: output.n_failed,
+    };
+    if !status.success() && count.n_failed == 0 {
+        console::note(&format!("{} ended with {status}", process::line(command)));
+        count.n_failed = 1;
+    }
+    Ok(count)
+}

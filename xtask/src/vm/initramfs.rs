@@ -1,0 +1,112 @@
+//! The guest's whole file system: busybox, an init script, the modules, the tests and the exporter.
+
+use std::{fs, path::Path};
+
+use anyhow::{Context as _, Result};
+
+use super::{cpio::Archive, modules::Module};
+
+/// What the guest prints before the exit status of the tests.
+pub(crate) const SENTINEL: &str = "podmeter-vm: exit ";
+
+/// Which cgroup hierarchies the guest mounts.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+pub(crate) enum Cgroup {
+    /// One hierarchy for each controller.
+    V1,
+    /// The unified hierarchy.
+    V2,
+}
+
+/// What goes into the guest.
+#[derive(Debug)]
+pub(crate) struct Contents<'a> {
+    pub(crate) busybox: &'a Path,
+    pub(crate) tests: &'a Path,
+    pub(crate) podmeter: &'a Path,
+    pub(crate) modules: &'a [Module],
+    pub(crate) cgroup: Cgroup,
+    pub(crate) filter: &'a str,
+}
+
+/// Builds the archive.
+pub(crate) fn build(contents: &Contents<'_>) -> Result<Vec<u8>> {
+    let mut archive = Archive::default();
+    for dir in [
+        "bin", "dev", "etc", "modules", "proc", "root", "run", "sys", "tmp", "var",
+    ] {
+        archive.directory(dir)?;
+    }
+    let files = [
+        ("busybox", contents.busybox),
+        ("it", contents.tests),
+        ("podmeter", contents.podmeter),
+    ];
+    for (name, file) in files {
+        let bytes = fs::read(file).with_context(|| format!("failed to read {}", file.display()))?;
+        archive.executable(&format!("bin/{name}"), &bytes)?;
+    }
+    for module in contents.modules {
+        archive.executable(&format!("modules/{}.ko", module.name), &module.contents)?;
+    }
+    archive.executable("init", init(contents).as_bytes())?;
+    archive.finish()
+}
+
+/// The init script. The console is the kernel's; the tests write to the second serial port, so that neither cuts
+/// through a line of the other.
+fn init(contents: &Contents<'_>) -> String {
+    let insmod = contents.modules.iter().map(|module| {
+        let parameters = match module.name.as_str() {
+            "brd" => " rd_nr=2 rd_size=65536",
+            _ => "",
+        };
+        format!("insmod /modules/{}.ko{parameters}\n", module.name)
+    });
+    let insmod: String = insmod.collect();
+    let cgroup = match contents.cgroup {
+        Cgroup::V1 => CGROUP_V1,
+        Cgroup::V2 => CGROUP_V2,
+    };
+    let filter = contents.filter;
+    format!(
+        "#!/bin/busybox sh
+/bin/busybox --install -s /bin
+export PATH=/bin HOME=/root PODMETER_BIN=/bin/podmeter PODMETER_VM=1 RUST_BACKTRACE=1
+mount -t proc proc /proc
+mount -t sysfs sysfs /sys
+mount -t devtmpfs devtmpfs /dev
+mount -t tmpfs tmpfs /tmp
+mount -t tmpfs tmpfs /run
+mount -t tracefs tracefs /sys/kernel/tracing
+mount -t debugfs debugfs /sys/kernel/debug
+mount -t securityfs securityfs /sys/kernel/security
+mount -t bpf bpf /sys/fs/bpf
+{cgroup}{insmod}ip link set lo up
+stty -F /dev/ttyS1 raw -echo
+cd /root
+/bin/it {filter} --test-threads=1 --show-output </dev/null >/dev/ttyS1 2>&1
+echo \"{SENTINEL}$?\" >/dev/ttyS1
+sync
+poweroff -f
+"
+    )
+}
+
+const CGROUP_V2: &str = "mount -t cgroup2 cgroup2 /sys/fs/cgroup
+for controller in cpu memory io pids; do
+  echo +$controller >/sys/fs/cgroup/cgroup.subtree_control
+done
+";
+
+const CGROUP_V1: &str = "mount -t tmpfs -o mode=755 tmpfs /sys/fs/cgroup
+for controller in cpu cpuacct memory blkio pids; do
+  mkdir /sys/fs/cgroup/$controller
+  if ! mount -t cgroup -o $controller cgroup /sys/fs/cgroup/$controller; then
+    echo \"init: this kernel has no v1 $controller\"
+    rmdir /sys/fs/cgroup/$controller
+  fi
+done
+mkdir /sys/fs/cgroup/unified
+mount -t cgroup2 cgroup2 /sys/fs/cgroup/unified
+";
