@@ -17,15 +17,8 @@ const TARGET: &str = "bpfel-unknown-none";
 fn main() -> Result<()> {
     let manifest_dir = PathBuf::from(env::var("CARGO_MANIFEST_DIR")?);
     let out_dir = PathBuf::from(env::var("OUT_DIR")?);
-    let root = manifest_dir
-        .parent()
-        .context("exporter/ has a parent folder")?;
-    for watched in [
-        "exporter-ebpf",
-        "exporter-common",
-        "Cargo.lock",
-        "rust-toolchain.toml",
-    ] {
+    let root = manifest_dir.parent().context("exporter/ has a parent folder")?;
+    for watched in ["exporter-ebpf", "exporter-common", "Cargo.lock", "rust-toolchain.toml"] {
         println!("cargo:rerun-if-changed={}", root.join(watched).display());
     }
     if env::var("CARGO_CFG_TARGET_ENDIAN")? != "little" {
@@ -47,10 +40,7 @@ fn target_dir(out_dir: &Path) -> Result<&Path> {
     let profile_dir = out_dir.ancestors().nth(3).context("OUT_DIR is too short")?;
     let parent = profile_dir.parent().context("OUT_DIR is too short")?;
     let triple = env::var("TARGET")?;
-    if parent
-        .file_name()
-        .is_some_and(|name| name == triple.as_str())
-    {
+    if parent.file_name().is_some_and(|name| name == triple.as_str()) {
         return parent.parent().context("OUT_DIR is too short");
     }
     Ok(parent)
@@ -74,17 +64,10 @@ fn build_objects(root: &Path, target_dir: &Path) -> Result<()> {
         .env("RUSTC_BOOTSTRAP", "1")
         .env("CARGO_ENCODED_RUSTFLAGS", rustflags.join("\x1f"));
     // The outer cargo's choices are for the host: a wrapper or flags of its own must not reach the BPF build.
-    for variable in [
-        "RUSTC",
-        "RUSTC_WRAPPER",
-        "RUSTC_WORKSPACE_WRAPPER",
-        "RUSTFLAGS",
-    ] {
+    for variable in ["RUSTC", "RUSTC_WRAPPER", "RUSTC_WORKSPACE_WRAPPER", "RUSTFLAGS"] {
         command.env_remove(variable);
     }
-    let output = command
-        .output()
-        .with_context(|| format!("failed to run {command:?}"))?;
+    let output = command.output().with_context(|| format!("failed to run {command:?}"))?;
     if !output.status.success() {
         bail!(
             "the eBPF programs did not build; `cargo xtask setup` brings what this needs (rust-src, bpf-linker)\n{}",
@@ -100,9 +83,7 @@ fn probes(dir: &Path) -> Result<Vec<PathBuf>> {
     for entry in fs::read_dir(dir).with_context(|| format!("failed to read {}", dir.display()))? {
         let path = entry?.path();
         if path.extension().is_some_and(|extension| extension == "rs") {
-            probes.push(PathBuf::from(
-                path.file_stem().context("a file has a name")?,
-            ));
+            probes.push(PathBuf::from(path.file_stem().context("a file has a name")?));
         }
     }
     Ok(probes)

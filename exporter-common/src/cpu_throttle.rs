@@ -92,10 +92,7 @@ impl Skip {
 
 impl Throttles {
     /// A cgroup with no throttle yet.
-    pub const ZERO: Self = Self {
-        sum_ns: 0,
-        buckets: [0; N_BUCKETS],
-    };
+    pub const ZERO: Self = Self { sum_ns: 0, buckets: [0; N_BUCKETS] };
 }
 
 #[cfg(feature = "user")]

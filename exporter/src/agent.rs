@@ -18,6 +18,7 @@ use crate::{
     config::Config,
     error_chain::one_line,
     labelling::Labeller,
+    memory,
     page::Page,
     source::{
         gather::{Gathered, SOURCE_TIMEOUT, SourceSlot, gather},
@@ -86,38 +87,26 @@ impl Agent {
     /// This blocks for as long as the kernel's types take to parse, some tenths of a second.
     pub fn start(config: &Config) -> Result<Arc<Self>, TelemetryError> {
         let metrics = SelfMetrics::new(env!("CARGO_PKG_VERSION"))?;
-        let (probe_sources, probes) = probe::start(&config.paths, probe::HookKind::ALL, |name| {
-            config.probes.enabled(name)
-        });
+        let (probe_sources, probes) =
+            probe::start(&config.paths, probe::HookKind::ALL, |name| config.probes.enabled(name));
+        memory::give_back_freed();
         metrics.record_probes(&probes);
         let (watcher, hierarchy, no_cgroups) = match follow_cgroups(config) {
             Ok((watcher, hierarchy)) => (Some(watcher), Some(hierarchy), None),
             Err(reason) => (None, None, Some(reason)),
         };
         let mut slots = Vec::new();
+        slots.extend(probe_sources.into_iter().map(|probe| SourceSlot::new(Box::new(probe))));
         slots.extend(
-            probe_sources
-                .into_iter()
-                .map(|probe| SourceSlot::new(Box::new(probe))),
+            host::start(hierarchy.as_ref(), &config.paths).into_iter().map(SourceSlot::new),
         );
-        slots.extend(
-            host::start(hierarchy.as_ref())
-                .into_iter()
-                .map(SourceSlot::new),
-        );
-        let runs = slots
-            .iter()
-            .map(|slot| SourceRun::none(slot.name()))
-            .collect();
+        let runs = slots.iter().map(|slot| SourceRun::none(slot.name())).collect();
         let labeller = Labeller::new(config.external_labels.clone());
         Ok(Arc::new(Self {
             metrics,
             probes,
             slots,
-            cgroups: Arc::new(Mutex::new(Cgroups {
-                watcher,
-                reported: None,
-            })),
+            cgroups: Arc::new(Mutex::new(Cgroups { watcher, reported: None })),
             no_cgroups,
             collection: sync::Mutex::new(Collection {
                 snapshot: Snapshot::default(),
@@ -140,10 +129,7 @@ impl Agent {
 
     /// How each source's last collection went, in the order of the sources.
     pub fn runs(&self) -> Vec<SourceRun> {
-        self.runs
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .clone()
+        self.runs.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
     /// What became of each probe at start.
@@ -175,13 +161,7 @@ impl Agent {
         }
         let began = Instant::now();
         let refreshed = self.refresh_cgroups().await;
-        let gathered = gather(
-            &self.slots,
-            &refreshed.tree,
-            &refreshed.freed,
-            SOURCE_TIMEOUT,
-        )
-        .await;
+        let gathered = gather(&self.slots, &refreshed.tree, &refreshed.freed, SOURCE_TIMEOUT).await;
         let page = Arc::new(self.build_page(&mut collection, gathered, &refreshed));
         collection.last = Some((began, Arc::clone(&page)));
         debug!(n_series = page.n_series(), duration = ?began.elapsed(), "collected");
@@ -196,11 +176,7 @@ impl Agent {
         };
         task::spawn_blocking(refresh).await.unwrap_or_else(|error| {
             warn!(%error, "following the cgroups panicked, which is a bug");
-            Refreshed {
-                tree: Arc::default(),
-                freed: Vec::new(),
-                stats: WatchStats::default(),
-            }
+            Refreshed { tree: Arc::default(), freed: Vec::new(), stats: WatchStats::default() }
         })
     }
 
@@ -215,18 +191,10 @@ impl Agent {
         for one in gathered {
             self.metrics.record_source(&one);
             self.note_run(&one);
-            families.extend(
-                one.result
-                    .into_iter()
-                    .flat_map(|collected| collected.families),
-            );
+            families.extend(one.result.into_iter().flat_map(|collected| collected.families));
         }
         let labelled = collection.labeller.label(families, &collection.snapshot);
-        let n_live = refreshed
-            .tree
-            .iter()
-            .filter(|entry| entry.is_live())
-            .count();
+        let n_live = refreshed.tree.iter().filter(|entry| entry.is_live()).count();
         let numbers = CgroupNumbers {
             n_live,
             n_dead: refreshed.tree.len() - n_live,
@@ -235,9 +203,7 @@ impl Agent {
             n_watch_failures: refreshed.stats.watch_failures,
         };
         self.metrics.record_cgroups(numbers, labelled.n_unresolved);
-        let own = collection
-            .labeller
-            .label(self.metrics.families(), &collection.snapshot);
+        let own = collection.labeller.label(self.metrics.families(), &collection.snapshot);
         let page = Page::new(labelled.families.into_iter().chain(own.families).collect());
         self.metrics.record_page(page.n_series(), page.n_settled());
         page
@@ -271,28 +237,20 @@ impl Cgroups {
         let refreshed = watcher.refresh(now);
         let problem = watcher.problem().map(|error| one_line(error));
         if problem != self.reported {
-            match &problem {
-                Some(problem) => warn!(%problem, "cgroups are not followed as they should be"),
-                None => info!("cgroups are followed again"),
+            if let Some(problem) = &problem {
+                warn!(%problem, "cgroups are not followed as they should be");
+            } else {
+                info!("cgroups are followed again");
             }
             self.reported = problem;
         }
-        Refreshed {
-            tree: refreshed.tree,
-            freed: refreshed.freed,
-            stats: watcher.stats(),
-        }
+        Refreshed { tree: refreshed.tree, freed: refreshed.freed, stats: watcher.stats() }
     }
 }
 
 impl SourceRun {
     fn none(name: &'static str) -> Self {
-        Self {
-            name,
-            last: None,
-            success: false,
-            last_error: None,
-        }
+        Self { name, last: None, success: false, last_error: None }
     }
 }
 

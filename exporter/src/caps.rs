@@ -24,9 +24,7 @@ fn decide(has: impl Fn(Capability) -> bool) -> Result<(), MissingCapability> {
     }
     match (has(Capability::CAP_BPF), has(Capability::CAP_PERFMON)) {
         (true, true) => Ok(()),
-        (true, false) => Err(MissingCapability {
-            missing: "CAP_PERFMON",
-        }),
+        (true, false) => Err(MissingCapability { missing: "CAP_PERFMON" }),
         (false, _) => Err(MissingCapability { missing: "CAP_BPF" }),
     }
 }

@@ -41,34 +41,20 @@ mod tests {
     }
 
     fn check(text: &str, cause: &str, expected: &str) {
-        let error = Outer {
-            text: text.into(),
-            source: io::Error::other(cause.to_owned()),
-        };
+        let error = Outer { text: text.into(), source: io::Error::other(cause.to_owned()) };
         assert_eq!(one_line(&error), expected);
     }
 
     #[test]
     fn joins_causes_once_and_on_one_line() {
-        check(
-            "cannot read /x",
-            "no such file",
-            "cannot read /x: no such file",
-        );
-        check(
-            "failed: no such file",
-            "no such file",
-            "failed: no such file",
-        );
+        check("cannot read /x", "no such file", "cannot read /x: no such file");
+        check("failed: no such file", "no such file", "failed: no such file");
         check("a\n  b", "c\n", "a b: c");
     }
 
     #[test]
     fn cuts_what_is_too_long() {
-        let error = Outer {
-            text: "ä".repeat(1000),
-            source: io::Error::other("ä"),
-        };
+        let error = Outer { text: "ä".repeat(1000), source: io::Error::other("ä") };
         assert_eq!(one_line(&error).chars().count(), MAX_CHARS + 1);
     }
 }

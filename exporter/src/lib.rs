@@ -1,11 +1,13 @@
 //! Podmeter: an eBPF-augmented node exporter for Kubernetes. ARCHITECTURE.md is the map.
 
-#![forbid(unsafe_code)]
+#![deny(unsafe_code)]
 
 pub mod agent;
 pub mod caps;
 pub mod config;
 pub mod error_chain;
+#[expect(unsafe_code, reason = "its only purpose is one call of the allocator")]
+mod memory;
 pub mod paths;
 pub mod telemetry;
 
@@ -25,3 +27,7 @@ pub mod page;
 pub mod encode;
 
 pub mod server;
+
+pub mod check;
+pub mod cli;
+pub mod serve;

@@ -1,2 +1,110 @@
-//! The binary.
-fn main() {}
+//! The binary: arguments, logging, exit codes. Everything else is in the library.
+
+use std::{
+    env,
+    io::{self, IsTerminal as _, Write as _},
+    path::Path,
+    process::ExitCode,
+};
+
+use anyhow::Context as _;
+use podmeter::{
+    agent::Agent,
+    check,
+    cli::{Cli, Command},
+    config::Config,
+    encode::{self, Format},
+    serve,
+};
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+use tokio::runtime::{Builder, Runtime};
+use tracing_subscriber::EnvFilter;
+
+/// Threads that wait for files and maps; there are fewer sources than this.
+const MAX_BLOCKING_THREADS: usize = 16;
+
+fn main() -> ExitCode {
+    let cli = match Cli::parse_args(env::args_os()) {
+        Ok(cli) => cli,
+        Err(error) => error.exit(),
+    };
+    start_logging();
+    raise_file_limit();
+    match execute(cli.command) {
+        Ok(code) => code,
+        Err(error) => {
+            tracing::error!("{error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn execute(command: Command) -> anyhow::Result<ExitCode> {
+    let runtime = runtime()?;
+    match command {
+        Command::Run(common) => {
+            let config = load(common.config.as_deref())?;
+            runtime.block_on(serve::run(config))?;
+            Ok(ExitCode::SUCCESS)
+        }
+        Command::Collect(common) => {
+            let config = load(common.config.as_deref())?;
+            runtime.block_on(collect(&config))?;
+            Ok(ExitCode::SUCCESS)
+        }
+        Command::Check(common) => {
+            let config = load(common.config.as_deref())?;
+            runtime.block_on(report(&config))
+        }
+    }
+}
+
+fn load(path: Option<&Path>) -> anyhow::Result<Config> {
+    Ok(Config::load(path)?)
+}
+
+/// Two workers are plenty: a scrape is a few milliseconds of work, a few times a minute.
+fn runtime() -> anyhow::Result<Runtime> {
+    Builder::new_multi_thread()
+        .worker_threads(2)
+        .max_blocking_threads(MAX_BLOCKING_THREADS)
+        .enable_all()
+        .build()
+        .context("cannot start the runtime")
+}
+
+async fn collect(config: &Config) -> anyhow::Result<()> {
+    let page = Agent::start(config)?.collect().await?;
+    let bytes = encode::encode(&page, Format::Text004);
+    io::stdout().write_all(&bytes).context("cannot write to standard output")
+}
+
+async fn report(config: &Config) -> anyhow::Result<ExitCode> {
+    let findings = check::run(config).await;
+    let mut out = io::stdout().lock();
+    for finding in &findings {
+        writeln!(out, "{finding}").context("cannot write to standard output")?;
+    }
+    Ok(if check::has_failed(&findings) { ExitCode::FAILURE } else { ExitCode::SUCCESS })
+}
+
+/// Lifts the soft limit of open files to the hard one: the files of cgroups are kept open, two or three for each.
+fn raise_file_limit() {
+    let limit = getrlimit(Resource::Nofile);
+    let raised = Rlimit { current: limit.maximum, maximum: limit.maximum };
+    if let Err(error) = setrlimit(Resource::Nofile, raised) {
+        // Then fewer files are kept open, and each collection costs more.
+        tracing::debug!(error = %io::Error::from(error), "cannot raise the limit of open files");
+    }
+}
+
+/// Logs go to standard error, so that `collect` and `check` can be piped; `RUST_LOG` chooses what is logged.
+fn start_logging() {
+    let filter =
+        EnvFilter::try_from_default_env().unwrap_or_else(|_not_set| EnvFilter::new("info"));
+    tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_ansi(io::stderr().is_terminal())
+        .with_writer(io::stderr)
+        .init();
+}

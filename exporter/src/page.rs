@@ -97,12 +97,9 @@ impl PageFamily {
         self.series.retain(|series| series.suits(kind));
         self.series.sort_by(|left, right| {
             // The greatest value first: it is the one that dedup keeps.
-            left.labels
-                .cmp(&right.labels)
-                .then_with(|| compare_values(&right.value, &left.value))
+            left.labels.cmp(&right.labels).then_with(|| compare_values(&right.value, &left.value))
         });
-        self.series
-            .dedup_by(|later, earlier| later.labels == earlier.labels);
+        self.series.dedup_by(|later, earlier| later.labels == earlier.labels);
         n_given - self.series.len()
     }
 }
@@ -145,10 +142,8 @@ impl Labels {
 
     /// Takes labels in the order of precedence: of two with one name, the first stays.
     pub fn first_wins(labels: impl IntoIterator<Item = (Cow<'static, str>, Arc<str>)>) -> Self {
-        let mut kept: Vec<(Cow<'static, str>, Arc<str>)> = labels
-            .into_iter()
-            .filter(|(_, value)| !value.is_empty())
-            .collect();
+        let mut kept: Vec<(Cow<'static, str>, Arc<str>)> =
+            labels.into_iter().filter(|(_, value)| !value.is_empty()).collect();
         // The sort is stable, so the first of equals is the one that comes first.
         kept.sort_by(|(left, _), (right, _)| left.cmp(right));
         kept.dedup_by(|(later, _), (earlier, _)| later == earlier);
@@ -158,19 +153,14 @@ impl Labels {
     /// The value of a label, if it is there.
     #[must_use]
     pub fn get(&self, name: &str) -> Option<&str> {
-        let idx = self
-            .0
-            .binary_search_by(|(known, _)| known.as_ref().cmp(name))
-            .ok()?;
+        let idx = self.0.binary_search_by(|(known, _)| known.as_ref().cmp(name)).ok()?;
         self.0.get(idx).map(|(_, value)| value.as_ref())
     }
 
     /// Names and values in the order of the names.
     #[must_use]
     pub fn iter(&self) -> impl ExactSizeIterator<Item = (&str, &str)> {
-        self.0
-            .iter()
-            .map(|(name, value)| (name.as_ref(), value.as_ref()))
+        self.0.iter().map(|(name, value)| (name.as_ref(), value.as_ref()))
     }
 }
 
@@ -211,14 +201,7 @@ mod tests {
     use crate::metric::{Desc, Histogram, Kind, Value};
 
     const fn desc(name: &'static str, kind: Kind) -> Desc {
-        Desc {
-            name,
-            help: "Help.",
-            kind,
-            unit: "",
-            labels: &[],
-            origin: "test",
-        }
+        Desc { name, help: "Help.", kind, unit: "", labels: &[], origin: "test" }
     }
 
     static COUNTER: Desc = desc("a_total", Kind::Counter);
@@ -231,22 +214,12 @@ mod tests {
     }
 
     fn number(pairs: &[(&'static str, &'static str)], value: f64) -> Series {
-        Series {
-            labels: labels(pairs),
-            value: Value::Number(value),
-        }
+        Series { labels: labels(pairs), value: Value::Number(value) }
     }
 
     fn histogram(pairs: &[(&'static str, &'static str)], buckets: &[u64]) -> Series {
-        let value = Histogram {
-            bounds: &[1.0],
-            buckets: buckets.to_vec(),
-            sum: 1.0,
-        };
-        Series {
-            labels: labels(pairs),
-            value: Value::Histogram(value),
-        }
+        let value = Histogram { bounds: &[1.0], buckets: buckets.to_vec(), sum: 1.0 };
+        Series { labels: labels(pairs), value: Value::Histogram(value) }
     }
 
     #[test]
@@ -288,28 +261,13 @@ mod tests {
     #[test]
     fn families_of_one_name_become_one() {
         let page = Page::new(vec![
-            PageFamily {
-                desc: &GAUGE,
-                series: vec![number(&[("x", "2")], 2.0)],
-            },
-            PageFamily {
-                desc: &COUNTER,
-                series: vec![number(&[], 5.0)],
-            },
-            PageFamily {
-                desc: &HISTOGRAM,
-                series: Vec::new(),
-            },
-            PageFamily {
-                desc: &GAUGE,
-                series: vec![number(&[("x", "1")], 1.0)],
-            },
+            PageFamily { desc: &GAUGE, series: vec![number(&[("x", "2")], 2.0)] },
+            PageFamily { desc: &COUNTER, series: vec![number(&[], 5.0)] },
+            PageFamily { desc: &HISTOGRAM, series: Vec::new() },
+            PageFamily { desc: &GAUGE, series: vec![number(&[("x", "1")], 1.0)] },
         ]);
         let expected = [
-            PageFamily {
-                desc: &COUNTER,
-                series: vec![number(&[], 5.0)],
-            },
+            PageFamily { desc: &COUNTER, series: vec![number(&[], 5.0)] },
             PageFamily {
                 desc: &GAUGE,
                 series: vec![number(&[("x", "1")], 1.0), number(&[("x", "2")], 2.0)],
@@ -323,15 +281,9 @@ mod tests {
     #[test]
     fn what_collides_is_settled_and_counted() {
         let check = |desc, given: Vec<Series>, expected: Vec<Series>, n_settled| {
-            let page = Page::new(vec![PageFamily {
-                desc,
-                series: given,
-            }]);
-            let series: Vec<Series> = page
-                .families()
-                .iter()
-                .flat_map(|family| family.series.clone())
-                .collect();
+            let page = Page::new(vec![PageFamily { desc, series: given }]);
+            let series: Vec<Series> =
+                page.families().iter().flat_map(|family| family.series.clone()).collect();
             assert_eq!(series, expected);
             assert_eq!(page.n_settled(), n_settled);
         };
@@ -353,37 +305,19 @@ mod tests {
         check(&HISTOGRAM, vec![number(&[], 1.0)], vec![], 1);
         // Buckets that do not fit the bounds, and a label that would stand twice.
         check(&HISTOGRAM, vec![histogram(&[], &[1])], vec![], 1);
-        check(
-            &HISTOGRAM,
-            vec![histogram(&[("le", "1")], &[1, 1])],
-            vec![],
-            1,
-        );
-        check(
-            &GAUGE,
-            vec![number(&[("le", "1")], 1.0)],
-            vec![number(&[("le", "1")], 1.0)],
-            0,
-        );
+        check(&HISTOGRAM, vec![histogram(&[("le", "1")], &[1, 1])], vec![], 1);
+        check(&GAUGE, vec![number(&[("le", "1")], 1.0)], vec![number(&[("le", "1")], 1.0)], 0);
     }
 
     fn any_family() -> impl Strategy<Value = PageFamily> {
-        let desc = prop_oneof![
-            Just(&COUNTER),
-            Just(&COUNTER_AS_GAUGE),
-            Just(&GAUGE),
-            Just(&HISTOGRAM)
-        ];
+        let desc =
+            prop_oneof![Just(&COUNTER), Just(&COUNTER_AS_GAUGE), Just(&GAUGE), Just(&HISTOGRAM)];
         let any_labels = prop::collection::btree_map("[a-c]", "[x-z]?", 0..3)
             .prop_map(|map| Labels::new(map).expect("a map has no name twice"));
         let value = prop_oneof![
             any::<f64>().prop_map(Value::Number),
             (prop::collection::vec(0_u64..9, 1..4), any::<f64>()).prop_map(|(buckets, sum)| {
-                Value::Histogram(Histogram {
-                    bounds: &[1.0],
-                    buckets,
-                    sum,
-                })
+                Value::Histogram(Histogram { bounds: &[1.0], buckets, sum })
             }),
         ];
         let series = (any_labels, value).prop_map(|(labels, value)| Series { labels, value });

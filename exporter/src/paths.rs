@@ -15,10 +15,6 @@ pub struct HostPaths {
 
 impl Default for HostPaths {
     fn default() -> Self {
-        Self {
-            proc: PathBuf::from("/proc"),
-            sys: PathBuf::from("/sys"),
-            cgroup: None,
-        }
+        Self { proc: PathBuf::from("/proc"), sys: PathBuf::from("/sys"), cgroup: None }
     }
 }

@@ -50,11 +50,7 @@ impl Hierarchy {
         ];
         for (mount, is_v2) in candidates {
             let mount = PathBuf::from(mount);
-            let marker = if is_v2 {
-                "cgroup.controllers"
-            } else {
-                "cpu.cfs_quota_us"
-            };
+            let marker = if is_v2 { "cgroup.controllers" } else { "cpu.cfs_quota_us" };
             if !mount.join(marker).exists() {
                 continue;
             }
@@ -86,19 +82,12 @@ impl Hierarchy {
     /// Makes a cgroup at the top.
     #[must_use]
     pub fn create(&self, name: &str) -> TestCgroup {
-        self.create_at(
-            self.mount
-                .join(format!("podmeter-{}-{name}", std::process::id())),
-        )
+        self.create_at(self.mount.join(format!("podmeter-{}-{name}", std::process::id())))
     }
 
     fn create_at(&self, path: PathBuf) -> TestCgroup {
         fs::create_dir(&path).unwrap_or_else(|error| panic!("mkdir {}: {error}", path.display()));
-        TestCgroup {
-            hierarchy: self.clone(),
-            path,
-            burners: Vec::new(),
-        }
+        TestCgroup { hierarchy: self.clone(), path, burners: Vec::new() }
     }
 }
 
@@ -121,10 +110,7 @@ impl TestCgroup {
     /// Its path within the hierarchy, as Podmeter shows it.
     #[must_use]
     pub fn relative_path(&self) -> String {
-        let relative = self
-            .path
-            .strip_prefix(&self.hierarchy.mount)
-            .expect("made below the mount");
+        let relative = self.path.strip_prefix(&self.hierarchy.mount).expect("made below the mount");
         format!("/{}", relative.display())
     }
 
@@ -173,9 +159,7 @@ impl TestCgroup {
     pub fn cpu_stat(&self) -> CpuStat {
         let text = self.read("cpu.stat");
         let field = |name: &str| {
-            let line = text
-                .lines()
-                .find_map(|line| line.strip_prefix(name)?.strip_prefix(' '));
+            let line = text.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(' '));
             line.map_or(0, |value| value.trim().parse().expect("a number"))
         };
         let throttled_ns = if self.hierarchy.is_v2 {
@@ -183,11 +167,7 @@ impl TestCgroup {
         } else {
             field("throttled_time")
         };
-        CpuStat {
-            n_periods: field("nr_periods"),
-            n_throttled: field("nr_throttled"),
-            throttled_ns,
-        }
+        CpuStat { n_periods: field("nr_periods"), n_throttled: field("nr_throttled"), throttled_ns }
     }
 
     fn n_processes(&self) -> usize {
@@ -229,10 +209,7 @@ const EBUSY: i32 = 16;
 pub fn wait_for(what: &str, mut condition: impl FnMut() -> bool) {
     let deadline = Instant::now() + PATIENCE;
     while !condition() {
-        assert!(
-            Instant::now() < deadline,
-            "waited {PATIENCE:?} in vain: {what}"
-        );
+        assert!(Instant::now() < deadline, "waited {PATIENCE:?} in vain: {what}");
         thread::yield_now();
     }
 }

@@ -1,3 +1,13 @@
 //! The harness that the tests in `it/` share.
 
+#![expect(
+    clippy::expect_used,
+    clippy::missing_panics_doc,
+    clippy::panic,
+    clippy::print_stderr,
+    reason = "a harness ends its test by panicking, and prints what the reader of a failure needs"
+)]
+
 pub mod cgroup;
+pub mod machine;
+pub mod page;

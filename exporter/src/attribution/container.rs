@@ -36,62 +36,18 @@ enum IdShape {
 
 /// The formats; at most one fits a component, because no id begins with another one's prefix.
 const RUNTIMES: &[Format] = &[
-    Format {
-        prefix: "",
-        role: Role::Container,
-        id: IdShape::Hex64,
-    },
-    Format {
-        prefix: "cri-containerd-",
-        role: Role::Container,
-        id: IdShape::Hex64,
-    },
-    Format {
-        prefix: "crio-",
-        role: Role::Container,
-        id: IdShape::Hex64,
-    },
-    Format {
-        prefix: "docker-",
-        role: Role::Container,
-        id: IdShape::Hex64,
-    },
-    Format {
-        prefix: "libpod-",
-        role: Role::Container,
-        id: IdShape::Hex64,
-    },
-    Format {
-        prefix: "libpod-payload-",
-        role: Role::Container,
-        id: IdShape::Hex64,
-    },
+    Format { prefix: "", role: Role::Container, id: IdShape::Hex64 },
+    Format { prefix: "cri-containerd-", role: Role::Container, id: IdShape::Hex64 },
+    Format { prefix: "crio-", role: Role::Container, id: IdShape::Hex64 },
+    Format { prefix: "docker-", role: Role::Container, id: IdShape::Hex64 },
+    Format { prefix: "libpod-", role: Role::Container, id: IdShape::Hex64 },
+    Format { prefix: "libpod-payload-", role: Role::Container, id: IdShape::Hex64 },
     // Kata counts the whole sandbox here; the id is the sandbox's.
-    Format {
-        prefix: "kata_",
-        role: Role::Container,
-        id: IdShape::Hex64,
-    },
-    Format {
-        prefix: "lxc.payload.",
-        role: Role::Container,
-        id: IdShape::Name,
-    },
-    Format {
-        prefix: "crio-conmon-",
-        role: Role::Monitor,
-        id: IdShape::Hex64,
-    },
-    Format {
-        prefix: "libpod-conmon-",
-        role: Role::Monitor,
-        id: IdShape::Hex64,
-    },
-    Format {
-        prefix: "lxc.monitor.",
-        role: Role::Monitor,
-        id: IdShape::Name,
-    },
+    Format { prefix: "kata_", role: Role::Container, id: IdShape::Hex64 },
+    Format { prefix: "lxc.payload.", role: Role::Container, id: IdShape::Name },
+    Format { prefix: "crio-conmon-", role: Role::Monitor, id: IdShape::Hex64 },
+    Format { prefix: "libpod-conmon-", role: Role::Monitor, id: IdShape::Hex64 },
+    Format { prefix: "lxc.monitor.", role: Role::Monitor, id: IdShape::Name },
 ];
 
 /// Whose cgroup a path is.
@@ -108,14 +64,9 @@ pub fn identify(path: &Arc<str>) -> Identity {
         parent = component;
     }
     match found {
-        Found::Other => Identity::Other {
-            path: Arc::clone(path),
-        },
+        Found::Other => Identity::Other { path: Arc::clone(path) },
         Found::Monitor => Identity::Monitor,
-        Found::Pod { uid, nested } => Identity::Pod {
-            pod_uid: pod_uid(uid),
-            nested,
-        },
+        Found::Pod { uid, nested } => Identity::Pod { pod_uid: pod_uid(uid), nested },
         Found::Container { uid, id, nested } => Identity::Container {
             pod_uid: uid.map(pod_uid),
             container_id: ContainerId::new(id),
@@ -129,15 +80,8 @@ pub fn identify(path: &Arc<str>) -> Identity {
 enum Found<'a> {
     Other,
     Monitor,
-    Pod {
-        uid: &'a str,
-        nested: bool,
-    },
-    Container {
-        uid: Option<&'a str>,
-        id: &'a str,
-        nested: bool,
-    },
+    Pod { uid: &'a str, nested: bool },
+    Container { uid: Option<&'a str>, id: &'a str, nested: bool },
 }
 
 impl<'a> Found<'a> {
@@ -148,48 +92,27 @@ impl<'a> Found<'a> {
         if let Some((slice, id)) = misplaced(component)
             && let Some(uid) = pod(slice)
         {
-            return Self::Container {
-                uid: Some(uid),
-                id,
-                nested: false,
-            };
+            return Self::Container { uid: Some(uid), id, nested: false };
         }
         if is_kubepods_root(component) {
             return Self::Other;
         }
         match (self, runtime(component, parent)) {
             // Inside a pod's container nothing but another pod counts.
-            (
-                Self::Container {
-                    uid: uid @ Some(_),
-                    id,
-                    ..
-                },
-                _,
-            )
-            | (Self::Container { uid, id, .. }, None) => Self::Container {
-                uid,
-                id,
-                nested: true,
-            },
+            (Self::Container { uid: uid @ Some(_), id, .. }, _)
+            | (Self::Container { uid, id, .. }, None) => Self::Container { uid, id, nested: true },
             (Self::Monitor, _) | (_, Some((Role::Monitor, _))) => Self::Monitor,
             // Podman's scope and its payload are one container.
-            (Self::Container { id: outer, .. }, Some((Role::Container, id))) => Self::Container {
-                uid: None,
-                id,
-                nested: id == outer,
-            },
-            (Self::Pod { uid, .. }, Some((Role::Container, id))) => Self::Container {
-                uid: Some(uid),
-                id,
-                nested: false,
-            },
+            (Self::Container { id: outer, .. }, Some((Role::Container, id))) => {
+                Self::Container { uid: None, id, nested: id == outer }
+            }
+            (Self::Pod { uid, .. }, Some((Role::Container, id))) => {
+                Self::Container { uid: Some(uid), id, nested: false }
+            }
             (Self::Pod { uid, .. }, None) => Self::Pod { uid, nested: true },
-            (Self::Other, Some((Role::Container, id))) => Self::Container {
-                uid: None,
-                id,
-                nested: false,
-            },
+            (Self::Other, Some((Role::Container, id))) => {
+                Self::Container { uid: None, id, nested: false }
+            }
             (Self::Other, None) => Self::Other,
         }
     }
@@ -208,9 +131,7 @@ fn pod(component: &str) -> Option<&str> {
         None => component.strip_prefix("pod")?,
         Some(slice) => {
             let (qos, uid) = slice.rsplit_once("-pod")?;
-            qos.split('-')
-                .any(|part| part == "kubepods")
-                .then_some(uid)?
+            qos.split('-').any(|part| part == "kubepods").then_some(uid)?
         }
     };
     is_pod_uid(uid).then_some(uid)
@@ -221,11 +142,10 @@ fn is_pod_uid(uid: &str) -> bool {
     const GROUPS: [usize; 5] = [8, 4, 4, 4, 12];
     let mut groups = uid.split(['-', '_']);
     is_hex_any_case(uid, 32)
-        || (GROUPS.iter().all(|&length| {
-            groups
-                .next()
-                .is_some_and(|group| is_hex_any_case(group, length))
-        }) && groups.next().is_none())
+        || (GROUPS
+            .iter()
+            .all(|&length| groups.next().is_some_and(|group| is_hex_any_case(group, length)))
+            && groups.next().is_none())
 }
 
 fn pod_uid(uid: &str) -> PodUid {
@@ -266,10 +186,7 @@ fn runtime<'a>(component: &'a str, parent: &str) -> Option<(Role, &'a str)> {
 }
 
 fn is_hex(text: &str, length: usize) -> bool {
-    text.len() == length
-        && text
-            .bytes()
-            .all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f'))
+    text.len() == length && text.bytes().all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f'))
 }
 
 fn is_hex_any_case(text: &str, length: usize) -> bool {
@@ -307,20 +224,13 @@ mod tests {
         let path: Arc<str> = Arc::from(path);
         let nested = |nested: bool| if nested { " nested" } else { "" };
         match identify(&path) {
-            Identity::Container {
-                pod_uid,
-                container_id,
-                nested: is_nested,
-            } => format!(
+            Identity::Container { pod_uid, container_id, nested: is_nested } => format!(
                 "container {} of {}{}",
                 container_id.as_str(),
                 pod_uid.as_ref().map_or("none", |uid| uid.as_str()),
                 nested(is_nested)
             ),
-            Identity::Pod {
-                pod_uid,
-                nested: is_nested,
-            } => {
+            Identity::Pod { pod_uid, nested: is_nested } => {
                 format!("pod {}{}", pod_uid.as_str(), nested(is_nested))
             }
             Identity::Monitor => "monitor".to_owned(),
@@ -358,17 +268,11 @@ mod tests {
             // 4: CRI-O with cgroupfs
             ("/kubepods/pod{U}/crio-{A}", "container {A} of {U}"),
             // 5: a process in a cgroup of its own
-            (
-                "/kubepods/burstable/pod{U}/{A}/kube-proxy",
-                "container {A} of {U} nested",
-            ),
+            ("/kubepods/burstable/pod{U}/{A}/kube-proxy", "container {A} of {U} nested"),
             // 6: systemd driver, containerd
             ("/kubepods.slice", "other"),
             ("/kubepods.slice/kubepods-burstable.slice", "other"),
-            (
-                "/kubepods.slice/kubepods-burstable.slice/kubepods-burstable-pod{u}.slice",
-                "pod {U}",
-            ),
+            ("/kubepods.slice/kubepods-burstable.slice/kubepods-burstable-pod{u}.slice", "pod {U}"),
             (
                 "/kubepods.slice/kubepods-burstable.slice/kubepods-burstable-pod{u}.slice/cri-containerd-{A}.scope",
                 "container {A} of {U}",
@@ -410,10 +314,7 @@ mod tests {
                 "/kubepods.slice/kubepods-burstable.slice/kubepods-burstable-pod{S}.slice/cri-containerd-{A}.scope",
                 "container {A} of {S}",
             ),
-            (
-                "/kubepods.slice/kubepods-pod{S}.slice/crio-{A}.scope",
-                "container {A} of {S}",
-            ),
+            ("/kubepods.slice/kubepods-pod{S}.slice/crio-{A}.scope", "container {A} of {S}"),
             // 13: systemd-style name, cgroupfs runtime
             (
                 "/system.slice/containerd.service/kubepods-burstable-pod{u}.slice:cri-containerd:{A}",
@@ -437,10 +338,7 @@ mod tests {
         check(&[
             // 15: kind, from inside
             ("/kubelet.slice", "other"),
-            (
-                "/kubelet.slice/kubelet-kubepods.slice/kubelet-kubepods-besteffort.slice",
-                "other",
-            ),
+            ("/kubelet.slice/kubelet-kubepods.slice/kubelet-kubepods-besteffort.slice", "other"),
             (
                 "/kubelet.slice/kubelet-kubepods.slice/kubelet-kubepods-besteffort.slice/kubelet-kubepods-besteffort-pod{u}.slice/cri-containerd-{A}.scope",
                 "container {A} of {U}",
@@ -454,15 +352,9 @@ mod tests {
                 "/system.slice/docker-{B}.scope/kubelet.slice/kubelet-kubepods.slice/kubelet-kubepods-pod{u}.slice",
                 "pod {U}",
             ),
-            (
-                "/system.slice/docker-{B}.scope/kubelet.slice",
-                "container {B} of none nested",
-            ),
+            ("/system.slice/docker-{B}.scope/kubelet.slice", "container {B} of none nested"),
             ("/docker/{B}/kubelet.slice/kubelet-kubepods.slice", "other"),
-            (
-                "/docker/{B}/system.slice/containerd.service",
-                "container {B} of none nested",
-            ),
+            ("/docker/{B}/system.slice/containerd.service", "container {B} of none nested"),
             // 17: minikube with the docker driver
             (
                 "/system.slice/docker-{B}.scope/kubepods/besteffort/pod{U}/{A}",
@@ -477,14 +369,8 @@ mod tests {
                 "/system.slice/docker-{B}.scope/kubelet/kubepods/burstable/pod{U}/{A}",
                 "container {A} of {U}",
             ),
-            (
-                "/docker/{B}/kubelet/kubepods/pod{U}/{A}",
-                "container {A} of {U}",
-            ),
-            (
-                "/kubelet/kubepods/besteffort/pod{U}/{A}",
-                "container {A} of {U}",
-            ),
+            ("/docker/{B}/kubelet/kubepods/pod{U}/{A}", "container {A} of {U}"),
+            ("/kubelet/kubepods/besteffort/pod{U}/{A}", "container {A} of {U}"),
             // A cluster in a pod: the inner pod and container.
             ("/kubepods/pod{U}/{A}/kubepods/burstable/pod{V}", "pod {V}"),
             (
@@ -492,14 +378,8 @@ mod tests {
                 "container {B} of {V}",
             ),
             // A Docker in a pod: the API knows only the pod's own container.
-            (
-                "/kubepods/pod{U}/{A}/docker/{B}",
-                "container {A} of {U} nested",
-            ),
-            (
-                "/kubepods/pod{U}/{A}/system.slice:docker:{B}",
-                "container {A} of {U} nested",
-            ),
+            ("/kubepods/pod{U}/{A}/docker/{B}", "container {A} of {U} nested"),
+            ("/kubepods/pod{U}/{A}/system.slice:docker:{B}", "container {A} of {U} nested"),
         ]);
     }
 
@@ -513,32 +393,20 @@ mod tests {
             ("/../../pod{U}/{A}", "container {A} of {U}"),
             ("/../cri-containerd-{A}.scope", "container {A} of none"),
             ("/../{A}", "container {A} of none"),
-            (
-                "/../../../../system.slice/docker-{A}.scope",
-                "container {A} of none",
-            ),
+            ("/../../../../system.slice/docker-{A}.scope", "container {A} of none"),
             // 21: the host's own
-            (
-                "/system.slice/cri-containerd-{A}.scope",
-                "container {A} of none",
-            ),
+            ("/system.slice/cri-containerd-{A}.scope", "container {A} of none"),
             ("/docker", "other"),
             ("/docker/{A}", "container {A} of none"),
             ("/system.slice/docker-{A}.scope", "container {A} of none"),
-            (
-                "/system.slice/docker-{A}.scope/init.scope",
-                "container {A} of none nested",
-            ),
+            ("/system.slice/docker-{A}.scope/init.scope", "container {A} of none nested"),
             ("/docker/{A}/docker/{B}", "container {B} of none"),
             // 22: Podman
             ("/libpod_parent", "other"),
             ("/libpod_parent/libpod-{A}", "container {A} of none"),
             ("/libpod_parent/conmon", "monitor"),
             ("/machine.slice/libpod-{A}.scope", "container {A} of none"),
-            (
-                "/machine.slice/libpod-{A}.scope/container",
-                "container {A} of none nested",
-            ),
+            ("/machine.slice/libpod-{A}.scope/container", "container {A} of none nested"),
             ("/machine.slice/libpod-conmon-{A}.scope", "monitor"),
             ("/machine.slice/machine-libpod_pod_{B}.slice", "other"),
             (
@@ -549,38 +417,20 @@ mod tests {
                 "/user.slice/user-1000.slice/user@1000.service/user.slice/libpod-{A}.scope",
                 "container {A} of none",
             ),
-            (
-                "/user.slice/user-1000.slice/libpod-payload-{A}",
-                "container {A} of none",
-            ),
-            (
-                "/machine.slice/libpod-{A}.scope/libpod-payload-{A}",
-                "container {A} of none nested",
-            ),
+            ("/user.slice/user-1000.slice/libpod-payload-{A}", "container {A} of none"),
+            ("/machine.slice/libpod-{A}.scope/libpod-payload-{A}", "container {A} of none nested"),
             // 23: others
             ("/actions_job/{A}", "container {A} of none"),
             ("/ecs/{S}/{A}", "container {A} of none"),
-            (
-                "/docker/{A}/syscont-cgroup-root/init.scope",
-                "container {A} of none nested",
-            ),
+            ("/docker/{A}/syscont-cgroup-root/init.scope", "container {A} of none nested"),
             ("/lxc", "other"),
             ("/lxc/web-1", "container web-1 of none"),
-            (
-                "/lxc/web-1/system.slice/ssh.service",
-                "container web-1 of none nested",
-            ),
+            ("/lxc/web-1/system.slice/ssh.service", "container web-1 of none nested"),
             ("/lxc.payload.web-1", "container web-1 of none"),
-            (
-                "/lxc.payload.web-1/init.scope",
-                "container web-1 of none nested",
-            ),
+            ("/lxc.payload.web-1/init.scope", "container web-1 of none nested"),
             ("/lxc.monitor.web-1", "monitor"),
             ("/lxc.pivot", "other"),
-            (
-                "/lxc/node-1/kubepods/burstable/pod{U}/{A}",
-                "container {A} of {U}",
-            ),
+            ("/lxc/node-1/kubepods/burstable/pod{U}/{A}", "container {A} of {U}"),
             // 24: services of nodes
             ("/", "other"),
             ("/podruntime/runtime", "other"),
@@ -596,10 +446,7 @@ mod tests {
             ("/podruntime.slice/containerd.service", "other"),
             // 25: Kata
             ("/vc/kata_{A}", "container {A} of none"),
-            (
-                "/kubepods/burstable/pod{U}/kata_{A}",
-                "container {A} of {U}",
-            ),
+            ("/kubepods/burstable/pod{U}/kata_{A}", "container {A} of {U}"),
             ("/kata_overhead/{A}", "container {A} of none"),
         ]);
     }
@@ -624,10 +471,7 @@ mod tests {
             // Below a pod, but nobody's container.
             ("/kubepods/pod{U}/whatever", "pod {U} nested"),
             // Some kubelets keep the case in which the UID was given.
-            (
-                "/kubepods/pod39CE9BBC-6DA2-4A5A-9143-D95138DFD72E",
-                "pod {U}",
-            ),
+            ("/kubepods/pod39CE9BBC-6DA2-4A5A-9143-D95138DFD72E", "pod {U}"),
         ]);
     }
 

@@ -129,34 +129,22 @@ mod tests {
     const POD: &str = "/kubepods/pod01234567-89ab-cdef-0123-456789abcdef";
 
     fn entry(id: u64, path: &Arc<str>, state: State) -> CgroupEntry {
-        CgroupEntry {
-            id: CgroupId(id),
-            path: Arc::clone(path),
-            state,
-        }
+        CgroupEntry { id: CgroupId(id), path: Arc::clone(path), state }
     }
 
     fn pod() -> Identity {
         let pod_uid = PodUid::new("01234567-89ab-cdef-0123-456789abcdef");
-        Identity::Pod {
-            pod_uid,
-            nested: false,
-        }
+        Identity::Pod { pod_uid, nested: false }
     }
 
     #[test]
     fn names_the_dead_and_the_living_and_nobody_else() {
         let (root, path) = (Arc::from("/"), Arc::from(POD));
-        let dead = State::Dead {
-            since: Instant::now(),
-        };
-        let tree: CgroupTree = [entry(1, &root, State::Live), entry(2, &path, dead)]
-            .into_iter()
-            .collect();
+        let dead = State::Dead { since: Instant::now() };
+        let tree: CgroupTree =
+            [entry(1, &root, State::Live), entry(2, &path, dead)].into_iter().collect();
         let snapshot = Snapshot::of(&tree);
-        let other = Identity::Other {
-            path: Arc::clone(&root),
-        };
+        let other = Identity::Other { path: Arc::clone(&root) };
         assert_eq!(snapshot.identity(CgroupId(1)), Some(&other));
         assert_eq!(snapshot.identity(CgroupId(2)), Some(&pod()));
         assert_eq!(snapshot.identity(CgroupId(3)), None);
@@ -192,9 +180,7 @@ mod tests {
             .collect();
         let mut renamed = Snapshot::clone(&snapshot);
         renamed.follow(&third);
-        let other = Identity::Other {
-            path: Arc::clone(&service),
-        };
+        let other = Identity::Other { path: Arc::clone(&service) };
         assert_eq!(renamed.identity(CgroupId(1)), Some(&other));
         assert_eq!(renamed.identity(CgroupId(3)), Some(&pod()));
         assert!(renamed.identity(CgroupId(9)).is_some());

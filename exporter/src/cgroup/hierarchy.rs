@@ -80,9 +80,7 @@ impl Hierarchy {
             let controllers = fs::read_to_string(hierarchy.mount_point.join("cgroup.controllers"));
             // An unreadable list is no proof; the cgroups themselves will tell.
             if controllers.is_ok_and(|list| list.split_whitespace().all(|name| name != "cpu")) {
-                return Err(HierarchyError::NoCpuController {
-                    path: hierarchy.mount_point,
-                });
+                return Err(HierarchyError::NoCpuController { path: hierarchy.mount_point });
             }
         }
         Ok(hierarchy)
@@ -129,10 +127,7 @@ pub fn parse(mountinfo: &str, below: Option<&Path>) -> Result<Hierarchy, Hierarc
         .collect();
     let best = |wanted: fn(&Mount<'_>) -> bool| {
         // Of equal ones the first: min_by_key keeps it.
-        candidates
-            .iter()
-            .filter(|mount| wanted(mount))
-            .min_by_key(|mount| root_rank(&mount.root))
+        candidates.iter().filter(|mount| wanted(mount)).min_by_key(|mount| root_rank(&mount.root))
     };
     let v1 = best(|mount| mount.fs_type == "cgroup" && mount.has_option("cpu"));
     let v2 = best(|mount| mount.fs_type == "cgroup2");
@@ -141,9 +136,7 @@ pub fn parse(mountinfo: &str, below: Option<&Path>) -> Result<Hierarchy, Hierarc
         (Some(mount), _, _) => (Version::V1, mount),
         (None, Some(mount), _) => (Version::V2, mount),
         (None, None, Some(path)) => {
-            return Err(HierarchyError::NotMountedBelow {
-                path: path.to_owned(),
-            });
+            return Err(HierarchyError::NotMountedBelow { path: path.to_owned() });
         }
         (None, None, None) => return Err(HierarchyError::NotMounted),
     };
@@ -166,10 +159,7 @@ enum Rank {
 }
 
 fn root_rank(root: &str) -> Rank {
-    let mut components = root
-        .split('/')
-        .filter(|component| !component.is_empty())
-        .peekable();
+    let mut components = root.split('/').filter(|component| !component.is_empty()).peekable();
     if components.peek().is_none() {
         Rank::Root
     } else if components.all(|component| component == "..") {
@@ -219,11 +209,7 @@ fn unescape(field: &str) -> Cow<'_, str> {
             .get(..3)
             .filter(|_| first == b'\\')
             .and_then(|digits| u8::from_str_radix(str::from_utf8(digits).ok()?, 8).ok());
-        rest = if octal.is_some() {
-            tail.get(3..).unwrap_or_default()
-        } else {
-            tail
-        };
+        rest = if octal.is_some() { tail.get(3..).unwrap_or_default() } else { tail };
         bytes.push(octal.unwrap_or(first));
     }
     Cow::Owned(String::from_utf8_lossy(&bytes).into_owned())
@@ -281,64 +267,16 @@ mod tests {
             );
         };
         check(V2, None, Version::V2, "/sys/fs/cgroup", "/");
-        check(
-            V2,
-            Some("/sys/fs/cgroup"),
-            Version::V2,
-            "/sys/fs/cgroup",
-            "/",
-        );
+        check(V2, Some("/sys/fs/cgroup"), Version::V2, "/sys/fs/cgroup", "/");
         check(FIXTURE_V1, None, Version::V1, "/sys/fs/cgroup/cpu", "/");
-        check(
-            FIXTURE_V1,
-            Some("/sys/fs/cgroup"),
-            Version::V1,
-            "/sys/fs/cgroup/cpu",
-            "/",
-        );
-        check(
-            V1_JOINT,
-            None,
-            Version::V1,
-            "/sys/fs/cgroup/cpu,cpuacct",
-            "/",
-        );
-        check(
-            SYSTEMD_HYBRID,
-            None,
-            Version::V1,
-            "/sys/fs/cgroup/cpu,cpuacct",
-            "/",
-        );
-        check(
-            CONTAINER_V2,
-            None,
-            Version::V2,
-            "/host/sys/fs/cgroup",
-            "/../../../..",
-        );
-        check(
-            CONTAINER_V2,
-            Some("/sys/fs/cgroup"),
-            Version::V2,
-            "/sys/fs/cgroup",
-            "/",
-        );
-        check(
-            CONTAINER_V2,
-            Some("/host/sys"),
-            Version::V2,
-            "/host/sys/fs/cgroup",
-            "/../../../..",
-        );
+        check(FIXTURE_V1, Some("/sys/fs/cgroup"), Version::V1, "/sys/fs/cgroup/cpu", "/");
+        check(V1_JOINT, None, Version::V1, "/sys/fs/cgroup/cpu,cpuacct", "/");
+        check(SYSTEMD_HYBRID, None, Version::V1, "/sys/fs/cgroup/cpu,cpuacct", "/");
+        check(CONTAINER_V2, None, Version::V2, "/host/sys/fs/cgroup", "/../../../..");
+        check(CONTAINER_V2, Some("/sys/fs/cgroup"), Version::V2, "/sys/fs/cgroup", "/");
+        check(CONTAINER_V2, Some("/host/sys"), Version::V2, "/host/sys/fs/cgroup", "/../../../..");
         let subtree = "/sys/fs/cgroup/cpu,cpuacct";
-        check(
-            CONTAINER_V1_SUBTREE,
-            None,
-            Version::V1,
-            subtree,
-            "/docker/0123",
-        );
+        check(CONTAINER_V1_SUBTREE, None, Version::V1, subtree, "/docker/0123");
         check(BLANK, None, Version::V2, "/mnt/my cgroups\\", "/");
     }
 
@@ -349,21 +287,9 @@ mod tests {
             assert!(error.contains(expected), "{error}");
         };
         check("", None, "mount the host's /sys/fs/cgroup");
-        check(
-            "garbage\n1 2 - \n - cgroup2\n",
-            None,
-            "mount the host's /sys/fs/cgroup",
-        );
-        check(
-            "32 31 0:29 / /a rw - cgroup cgroup rw,cpuset",
-            None,
-            "cpu controller",
-        );
-        check(
-            "32 31 0:29 / /a rw - cgroup cgroup rw,cpuacct",
-            None,
-            "cpu controller",
-        );
+        check("garbage\n1 2 - \n - cgroup2\n", None, "mount the host's /sys/fs/cgroup");
+        check("32 31 0:29 / /a rw - cgroup cgroup rw,cpuset", None, "cpu controller");
+        check("32 31 0:29 / /a rw - cgroup cgroup rw,cpuacct", None, "cpu controller");
         check(V2, Some("/host"), "at or below /host");
     }
 
@@ -390,26 +316,11 @@ mod tests {
         check(Version::V2, "/../..", &["cgroup.procs"], None);
         check(Version::V2, "/", &["cgroup.type"], Some("namespace"));
         check(Version::V2, "/..", &["cgroup.events"], Some("/.."));
-        check(
-            Version::V2,
-            "/kubepods",
-            &["cgroup.procs"],
-            Some("/kubepods"),
-        );
+        check(Version::V2, "/kubepods", &["cgroup.procs"], Some("/kubepods"));
         check(Version::V1, "/", &["release_agent"], None);
         check(Version::V1, "/", &["cgroup.sane_behavior"], None);
-        check(
-            Version::V1,
-            "/",
-            &["tasks"],
-            Some("mount the host's /sys/fs/cgroup"),
-        );
-        check(
-            Version::V1,
-            "/docker/0123",
-            &["release_agent"],
-            Some("/docker/0123"),
-        );
+        check(Version::V1, "/", &["tasks"], Some("mount the host's /sys/fs/cgroup"));
+        check(Version::V1, "/docker/0123", &["release_agent"], Some("/docker/0123"));
     }
 
     #[test]
@@ -421,27 +332,18 @@ mod tests {
             cgroup: Some(dir.path().join("cgroup")),
         };
         let error = Hierarchy::find(&paths).unwrap_err();
-        assert!(
-            matches!(error, HierarchyError::ReadMounts { .. }),
-            "{error}"
-        );
+        assert!(matches!(error, HierarchyError::ReadMounts { .. }), "{error}");
 
         fs::create_dir_all(dir.path().join("self")).unwrap();
         fs::create_dir_all(dir.path().join("cgroup")).unwrap();
-        let line = format!(
-            "1 2 0:3 / {}/cgroup rw - cgroup2 c rw",
-            dir.path().display()
-        );
+        let line = format!("1 2 0:3 / {}/cgroup rw - cgroup2 c rw", dir.path().display());
         fs::write(dir.path().join("self/mountinfo"), line).unwrap();
         assert_eq!(Hierarchy::find(&paths).unwrap().version, Version::V2);
 
         let controllers = dir.path().join("cgroup/cgroup.controllers");
         fs::write(&controllers, "cpuset io memory\n").unwrap();
         let error = Hierarchy::find(&paths).unwrap_err();
-        assert!(
-            matches!(error, HierarchyError::NoCpuController { .. }),
-            "{error}"
-        );
+        assert!(matches!(error, HierarchyError::NoCpuController { .. }), "{error}");
         fs::write(&controllers, "cpuset cpu io memory\n").unwrap();
         assert_eq!(Hierarchy::find(&paths).unwrap().version, Version::V2);
     }

@@ -66,19 +66,11 @@ impl Roster {
         if known_at == Some(id) {
             return Admitted::Yes { buried: Vec::new() };
         }
-        let buried = if known_at.is_some() {
-            self.bury(path, now)
-        } else {
-            Vec::new()
-        };
+        let buried = if known_at.is_some() { self.bury(path, now) } else { Vec::new() };
         if self.tree.get(id).is_none() && self.tree.len() >= self.max_cgroups && !self.evict() {
             return Admitted::NoRoom;
         }
-        match self
-            .tree
-            .get(id)
-            .map(|entry| (entry.state, Arc::clone(&entry.path)))
-        {
+        match self.tree.get(id).map(|entry| (entry.state, Arc::clone(&entry.path))) {
             Some((State::Live, old_path)) => {
                 self.live.remove(&old_path);
             }
@@ -89,11 +81,7 @@ impl Roster {
         }
         let path: Arc<str> = Arc::from(path);
         self.live.insert(Arc::clone(&path), id);
-        Arc::make_mut(&mut self.tree).put(CgroupEntry {
-            id,
-            path,
-            state: State::Live,
-        });
+        Arc::make_mut(&mut self.tree).put(CgroupEntry { id, path, state: State::Live });
         Admitted::Yes { buried }
     }
 
@@ -107,15 +95,8 @@ impl Roster {
             .take_while(|path| path.starts_with(&below))
             .cloned()
             .collect();
-        paths.extend(
-            self.live
-                .get_key_value(path)
-                .map(|(path, _)| Arc::clone(path)),
-        );
-        paths
-            .into_iter()
-            .filter_map(|path| self.bury_one(path, now))
-            .collect()
+        paths.extend(self.live.get_key_value(path).map(|(path, _)| Arc::clone(path)));
+        paths.into_iter().filter_map(|path| self.bury_one(path, now)).collect()
     }
 
     /// Whoever is not among the seen is gone.
@@ -126,10 +107,7 @@ impl Roster {
             .filter(|(_, id)| !seen.contains(id))
             .map(|(path, _)| Arc::clone(path))
             .collect();
-        unseen
-            .into_iter()
-            .filter_map(|path| self.bury_one(path, now))
-            .collect()
+        unseen.into_iter().filter_map(|path| self.bury_one(path, now)).collect()
     }
 
     /// Frees those that have been dead for the whole grace period.
@@ -188,12 +166,7 @@ mod tests {
     /// `id path` of the live, `id path +` of the dead.
     fn contents(roster: &Roster) -> Vec<String> {
         let line = |entry: &super::CgroupEntry| {
-            format!(
-                "{} {}{}",
-                entry.id,
-                entry.path,
-                if entry.is_live() { "" } else { " +" }
-            )
+            format!("{} {}{}", entry.id, entry.path, if entry.is_live() { "" } else { " +" })
         };
         roster.tree().iter().map(line).collect()
     }
@@ -202,14 +175,8 @@ mod tests {
     fn buries_a_subtree_and_frees_it_after_the_grace_period() {
         let start = Instant::now();
         let mut roster = Roster::new(10);
-        for (id, path) in [
-            (1, "/"),
-            (2, "/a"),
-            (3, "/a/b"),
-            (4, "/a-b"),
-            (5, "/ab"),
-            (6, "/a/b/c"),
-        ] {
+        for (id, path) in [(1, "/"), (2, "/a"), (3, "/a/b"), (4, "/a-b"), (5, "/ab"), (6, "/a/b/c")]
+        {
             assert!(admit(&mut roster, id, path, start).is_empty());
         }
         let mut buried = roster.bury("/a", start);
@@ -292,10 +259,7 @@ mod tests {
         let path = Arc::clone(&snapshot.get(CgroupId(1)).unwrap().path);
 
         admit(&mut roster, 1, "/a", start);
-        assert!(
-            Arc::ptr_eq(&snapshot, roster.tree()),
-            "nothing changed, nothing copied"
-        );
+        assert!(Arc::ptr_eq(&snapshot, roster.tree()), "nothing changed, nothing copied");
 
         roster.bury("/a", start);
         assert_eq!(snapshot.get(CgroupId(1)).unwrap().state, State::Live);

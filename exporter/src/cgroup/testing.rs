@@ -30,11 +30,7 @@ impl RealCgroup {
         let name = format!("podmeter-test-{name}-{}", process::id());
         let dir = hierarchy.mount_point.join(&name);
         match fs::create_dir(&dir) {
-            Ok(()) => Some(Self {
-                hierarchy,
-                path: format!("/{name}"),
-                dir,
-            }),
+            Ok(()) => Some(Self { hierarchy, path: format!("/{name}"), dir }),
             Err(error) => {
                 println!("skipped: cannot make {}: {error}", dir.display());
                 None

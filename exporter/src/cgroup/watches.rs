@@ -109,10 +109,7 @@ impl Watches {
                     && let Some(&parent) = self.owners.get(&owner)
                     && let Some(name) = event.name.and_then(|name| name.to_str())
                 {
-                    happenings.push(Happening::Changed {
-                        parent,
-                        name: name.to_owned(),
-                    });
+                    happenings.push(Happening::Changed { parent, name: name.to_owned() });
                 }
             }
         }
@@ -128,11 +125,7 @@ impl Watches {
             return;
         };
         // Where inode numbers are used again, the cgroup may have a newer watch by now.
-        if self
-            .descriptors
-            .get(&id)
-            .is_some_and(|it| it.get_watch_descriptor_id() == ended)
-        {
+        if self.descriptors.get(&id).is_some_and(|it| it.get_watch_descriptor_id() == ended) {
             self.descriptors.remove(&id);
         }
     }

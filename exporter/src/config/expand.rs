@@ -46,11 +46,7 @@ mod tests {
     fn replaces_variables_and_nothing_else() {
         let variable = |name: &str| (name == "IP").then(|| "10.0.0.7".to_owned());
         let check = |value, expected: Result<&str, ExpandError>| {
-            assert_eq!(
-                expand(value, &variable),
-                expected.map(str::to_owned),
-                "{value}"
-            );
+            assert_eq!(expand(value, &variable), expected.map(str::to_owned), "{value}");
         };
         check("plain", Ok("plain"));
         check("${IP}:9643", Ok("10.0.0.7:9643"));

@@ -36,16 +36,8 @@ pub const KEYS: &[Key] = &[
         default: "`true`",
         doc: "Whether the kernel probe of that name is loaded; docs/metrics.md lists the probes.",
     },
-    Key {
-        path: "paths.procfs",
-        default: "`/proc`",
-        doc: "Where the host's procfs is mounted.",
-    },
-    Key {
-        path: "paths.sysfs",
-        default: "`/sys`",
-        doc: "Where the host's sysfs is mounted.",
-    },
+    Key { path: "paths.procfs", default: "`/proc`", doc: "Where the host's procfs is mounted." },
+    Key { path: "paths.sysfs", default: "`/sys`", doc: "Where the host's sysfs is mounted." },
     Key {
         path: "paths.cgroupfs",
         default: "found in `mountinfo`",
@@ -62,6 +54,7 @@ pub(super) const OWN_LABELS: &[&str] = &[
     "handler",
     "hook",
     "le",
+    "limit",
     "map",
     "namespace",
     "pod",
@@ -78,10 +71,7 @@ pub(super) const OWN_LABELS: &[&str] = &[
 /// The names of all probes, as serde wants the known keys.
 const PROBE_NAMES: [&str; PROBES.len()] = probe_names();
 
-#[expect(
-    clippy::indexing_slicing,
-    reason = "evaluated at compile time on a table"
-)]
+#[expect(clippy::indexing_slicing, reason = "evaluated at compile time on a table")]
 const fn probe_names() -> [&'static str; PROBES.len()] {
     let mut names = [""; PROBES.len()];
     let mut index = 0;
@@ -148,9 +138,6 @@ pub(super) fn nearest(given: &str, known: &[&'static str]) -> Option<&'static st
     const LEAST_LIKENESS: f64 = 0.6;
 
     let likeness = |key: &str| strsim::jaro_winkler(given, key);
-    let best = known
-        .iter()
-        .copied()
-        .max_by(|a, b| likeness(a).total_cmp(&likeness(b)))?;
+    let best = known.iter().copied().max_by(|a, b| likeness(a).total_cmp(&likeness(b)))?;
     (likeness(best) >= LEAST_LIKENESS).then_some(best)
 }

@@ -56,7 +56,7 @@ pub enum ConfigError {
         path: PathBuf,
     },
     /// A key that does not exist.
-    #[error("{place}: unknown key `{key}`{}", suggestion(.nearest))]
+    #[error("{place}: unknown key `{key}`{}", suggestion(*.nearest))]
     UnknownKey {
         /// File, line and column.
         place: String,
@@ -114,17 +114,12 @@ impl Config {
         let Some(path) = path else {
             return Ok(Self::default());
         };
-        let read_error = |source| ConfigError::Read {
-            path: path.into(),
-            source,
-        };
+        let read_error = |source| ConfigError::Read { path: path.into(), source };
         if fs::metadata(path).map_err(read_error)?.len() > MAX_FILE_BYTES {
             return Err(ConfigError::TooLarge { path: path.into() });
         }
         let text = fs::read_to_string(path).map_err(read_error)?;
-        Self::parse(&text, &path.display().to_string(), &|name| {
-            std::env::var(name).ok()
-        })
+        Self::parse(&text, &path.display().to_string(), &|name| std::env::var(name).ok())
     }
 
     /// Parses the text of `file`; `variable` looks up environment variables.
@@ -153,21 +148,14 @@ impl Config {
             external_labels.insert(name, value);
         }
         let path = |key: &str, value: Option<String>| {
-            value
-                .map(|value| expand(key, &value).map(PathBuf::from))
-                .transpose()
+            value.map(|value| expand(key, &value).map(PathBuf::from)).transpose()
         };
         let paths = HostPaths {
             proc: path("paths.procfs", raw.paths.procfs)?.unwrap_or(defaults.paths.proc),
             sys: path("paths.sysfs", raw.paths.sysfs)?.unwrap_or(defaults.paths.sys),
             cgroup: path("paths.cgroupfs", raw.paths.cgroupfs)?,
         };
-        Ok(Self {
-            listen,
-            external_labels,
-            probes: raw.probes,
-            paths,
-        })
+        Ok(Self { listen, external_labels, probes: raw.probes, paths })
     }
 }
 
@@ -192,10 +180,7 @@ struct RawPaths {
 impl RawConfig {
     fn parse(text: &str, file: &str) -> Result<Self, ConfigError> {
         // A file of nothing but comments is a configuration of nothing but defaults.
-        if text
-            .lines()
-            .all(|line| line.trim().is_empty() || line.trim_start().starts_with('#'))
-        {
+        if text.lines().all(|line| line.trim().is_empty() || line.trim_start().starts_with('#')) {
             return Ok(Self::default());
         }
         let options = serde_saphyr::options! { with_snippet: false };
@@ -220,9 +205,7 @@ fn yaml_error(error: &serde_saphyr::Error, file: &str) -> ConfigError {
             place,
             message: format!("the key `{key}` stands here for the second time"),
         },
-        serde_saphyr::Error::SerdeUnknownField {
-            field, expected, ..
-        } => ConfigError::UnknownKey {
+        serde_saphyr::Error::SerdeUnknownField { field, expected, .. } => ConfigError::UnknownKey {
             place,
             nearest: keys::nearest(field, expected),
             key: field.clone(),
@@ -231,7 +214,7 @@ fn yaml_error(error: &serde_saphyr::Error, file: &str) -> ConfigError {
     }
 }
 
-fn suggestion(nearest: &Option<&'static str>) -> String {
+fn suggestion(nearest: Option<&'static str>) -> String {
     nearest.map_or_else(String::new, |key| format!(", did you mean `{key}`?"))
 }
 
@@ -247,9 +230,7 @@ fn parse_listen(value: &str, file: &str) -> Result<SocketAddr, ConfigError> {
 /// Label names as Prometheus has had them from the start; names that begin with `__` are its own.
 fn check_label_name(name: &str, file: &str) -> Result<(), ConfigError> {
     let first = name.bytes().next().unwrap_or(b'0');
-    let valid = name
-        .bytes()
-        .all(|byte| byte.is_ascii_alphanumeric() || byte == b'_')
+    let valid = name.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'_')
         && !first.is_ascii_digit()
         && !name.starts_with("__");
     let taken = keys::OWN_LABELS.contains(&name);

@@ -55,10 +55,7 @@ fn unknown_keys_are_named_with_their_line_and_the_nearest_known_one() {
         "probes:\n  cpu_throttle: { enable: true }\n",
         expect!["podmeter.yaml:2:19: unknown key `enable`, did you mean `enabled`?"],
     );
-    check_error(
-        "xyzzy: 1\n",
-        expect!["podmeter.yaml:1:1: unknown key `xyzzy`"],
-    );
+    check_error("xyzzy: 1\n", expect!["podmeter.yaml:1:1: unknown key `xyzzy`"]);
 }
 
 #[test]
@@ -93,18 +90,12 @@ fn wrong_values_say_what_is_wanted() {
             "podmeter.yaml: `external_labels` is `pod`, but that label is Podmeter's own; choose another name"
         ],
     );
-    check_error(
-        "probes: 7\n",
-        expect!["podmeter.yaml:1:9: expected mapping start"],
-    );
+    check_error("probes: 7\n", expect!["podmeter.yaml:1:9: expected mapping start"]);
     check_error(
         "probes:\n  cpu_throttle: { enabled: maybe }\n",
         expect!["podmeter.yaml:2:28: invalid boolean"],
     );
-    check_error(
-        "listen: [\n",
-        expect!["podmeter.yaml:1:9: expected string scalar"],
-    );
+    check_error("listen: [\n", expect!["podmeter.yaml:1:9: expected string scalar"]);
     check_error(
         "listen: 1.2.3.4:5\nlisten: 1.2.3.4:6\n",
         expect!["podmeter.yaml:2:1: the key `listen` stands here for the second time"],

@@ -29,12 +29,7 @@ const MAX_SHOWN_CHARS: usize = 80;
 /// A client that asks for a version of a format that Podmeter does not write is treated as if it had not named it.
 /// On an error serve [`Format::Text004`].
 pub fn format(header: &str) -> Result<Format, UnreadableAccept> {
-    let parts = || {
-        header
-            .split(',')
-            .map(str::trim)
-            .filter(|part| !part.is_empty())
-    };
+    let parts = || header.split(',').map(str::trim).filter(|part| !part.is_empty());
     let ranges: Vec<MediaRange<'_>> = parts().filter_map(MediaRange::parse).collect();
     if ranges.is_empty() && parts().next().is_some() {
         let header = header.chars().take(MAX_SHOWN_CHARS).collect();
@@ -44,11 +39,7 @@ pub fn format(header: &str) -> Result<Format, UnreadableAccept> {
     let openmetrics = Wish::of(&ranges, Format::OpenMetrics100);
     let prefers_openmetrics = openmetrics.quality > text.quality
         || (openmetrics.quality == text.quality && openmetrics.range_idx < text.range_idx);
-    Ok(if prefers_openmetrics {
-        Format::OpenMetrics100
-    } else {
-        Format::Text004
-    })
+    Ok(if prefers_openmetrics { Format::OpenMetrics100 } else { Format::Text004 })
 }
 
 /// Chooses the coding; an empty header stands for an absent one.
@@ -72,11 +63,7 @@ pub fn coding(header: &str) -> Coding {
     let gzip = gzip.or(any).unwrap_or(Quality::ZERO);
     // Identity that is not named is welcome, but not more than what is named.
     let identity = identity.unwrap_or(Quality::ZERO);
-    if gzip > Quality::ZERO && gzip >= identity {
-        Coding::Gzip
-    } else {
-        Coding::Identity
-    }
+    if gzip > Quality::ZERO && gzip >= identity { Coding::Gzip } else { Coding::Identity }
 }
 
 /// One element of `Accept`.
@@ -95,12 +82,7 @@ impl<'a> MediaRange<'a> {
             return None;
         }
         let version = parameter(fields.clone(), "version");
-        Some(Self {
-            kind,
-            subtype,
-            version,
-            quality: quality(fields)?,
-        })
+        Some(Self { kind, subtype, version, quality: quality(fields)? })
     }
 
     /// How exactly the range names the format; nothing if it does not cover it.
@@ -138,19 +120,13 @@ struct Wish {
 impl Wish {
     /// The most specific range that covers the format decides.
     fn of(ranges: &[MediaRange<'_>], format: Format) -> Self {
-        let mut wish = Self {
-            quality: Quality::ZERO,
-            range_idx: usize::MAX,
-        };
+        let mut wish = Self { quality: Quality::ZERO, range_idx: usize::MAX };
         let mut best_specificity = None;
         for (range_idx, range) in ranges.iter().enumerate() {
             let specificity = range.specificity(format);
             if specificity > best_specificity {
                 best_specificity = specificity;
-                wish = Self {
-                    quality: range.quality,
-                    range_idx,
-                };
+                wish = Self { quality: range.quality, range_idx };
             }
         }
         if wish.quality == Quality::ZERO {
@@ -189,14 +165,9 @@ fn quality<'a>(parameters: impl Iterator<Item = &'a str>) -> Option<Quality> {
 }
 
 fn parameter<'a>(parameters: impl Iterator<Item = &'a str>, name: &str) -> Option<&'a str> {
-    parameters
-        .filter_map(|parameter| parameter.split_once('='))
-        .find_map(|(known, value)| {
-            known
-                .trim_end()
-                .eq_ignore_ascii_case(name)
-                .then(|| value.trim().trim_matches('"'))
-        })
+    parameters.filter_map(|parameter| parameter.split_once('=')).find_map(|(known, value)| {
+        known.trim_end().eq_ignore_ascii_case(name).then(|| value.trim().trim_matches('"'))
+    })
 }
 
 fn is_token(text: &str) -> bool {
@@ -270,12 +241,7 @@ mod tests {
     #[test]
     fn garbage_is_reported() {
         let check = |header: &str, shown: &str| {
-            assert_eq!(
-                format(header),
-                Err(UnreadableAccept {
-                    header: shown.to_owned()
-                })
-            );
+            assert_eq!(format(header), Err(UnreadableAccept { header: shown.to_owned() }));
         };
         check("garbage", "garbage");
         check("\u{fffd}\u{1}/x", "\u{fffd}\u{1}/x");

@@ -14,11 +14,7 @@ pub(super) fn write_float(out: &mut Vec<u8>, value: f64) {
     let text = if value.is_nan() {
         "NaN"
     } else if value.is_infinite() {
-        if value.is_sign_positive() {
-            "+Inf"
-        } else {
-            "-Inf"
-        }
+        if value.is_sign_positive() { "+Inf" } else { "-Inf" }
     } else {
         buffer.format_finite(value)
     };
@@ -62,10 +58,7 @@ pub(super) fn bound_text(bound: f64) -> String {
 /// The bound of a bucket as `OpenMetrics` asks for it: Go's `%g`, and never like an integer.
 pub(super) fn canonical_bound_text(bound: f64) -> String {
     let mut text = bound_text(bound);
-    if text
-        .bytes()
-        .all(|byte| byte.is_ascii_digit() || byte == b'-')
-    {
+    if text.bytes().all(|byte| byte.is_ascii_digit() || byte == b'-') {
         text.push_str(".0");
     }
     text
@@ -97,11 +90,7 @@ mod tests {
         check(0.25, "0.25", "0.25");
         check(1e-9, "1e-9", "1e-9");
         check(1e6, "1000000", "1000000.0");
-        check(
-            9_007_199_254_740_991.0,
-            "9007199254740991",
-            "9007199254740991.0",
-        );
+        check(9_007_199_254_740_991.0, "9007199254740991", "9007199254740991.0");
         check(1e300, "1e+300", "1e+300");
         check(f64::NAN, "NaN", "NaN");
         check(-f64::NAN, "NaN", "NaN");

@@ -12,10 +12,8 @@ use crate::{
     page::Page,
 };
 
-const STYLE: NumberStyle = NumberStyle {
-    write_value: number::write_float,
-    bound_text: number::canonical_bound_text,
-};
+const STYLE: NumberStyle =
+    NumberStyle { write_value: number::write_float, bound_text: number::canonical_bound_text };
 
 /// Writes the page with its end mark.
 pub(super) fn write_page(out: &mut Vec<u8>, page: &Page) {
@@ -48,10 +46,7 @@ fn name_and_type(desc: &Desc) -> (&'static str, &'static str) {
 
 /// The unit must be the last word of the family's name, or the whole page is invalid.
 fn has_unit(name: &str, unit: &str) -> bool {
-    !unit.is_empty()
-        && name
-            .strip_suffix(unit)
-            .is_some_and(|rest| rest.ends_with('_'))
+    !unit.is_empty() && name.strip_suffix(unit).is_some_and(|rest| rest.ends_with('_'))
 }
 
 fn write_metadata(out: &mut Vec<u8>, what: &str, name: &str) {

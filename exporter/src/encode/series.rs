@@ -45,10 +45,7 @@ impl BoundTexts {
     fn cover(&mut self, bounds: &'static [f64], style: NumberStyle) {
         if self.bounds != bounds {
             self.bounds = bounds;
-            self.texts = bounds
-                .iter()
-                .map(|bound| (style.bound_text)(*bound))
-                .collect();
+            self.texts = bounds.iter().map(|bound| (style.bound_text)(*bound)).collect();
         }
     }
 }

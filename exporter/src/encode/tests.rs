@@ -1,9 +1,6 @@
 //! Whole pages in both formats: small ones by eye, random ones by a reader that knows nothing of the writer.
 
-#![expect(
-    clippy::needless_raw_string_hashes,
-    reason = "expect-test writes them so"
-)]
+#![expect(clippy::needless_raw_string_hashes, reason = "expect-test writes them so")]
 
 use std::collections::BTreeMap;
 
@@ -59,18 +56,12 @@ static HISTOGRAM: Desc = Desc {
 
 fn series(labels: &[(&'static str, &str)], value: Value) -> Series {
     let labels = labels.iter().map(|(name, value)| (*name, *value));
-    Series {
-        labels: Labels::new(labels).expect("no label stands twice"),
-        value,
-    }
+    Series { labels: Labels::new(labels).expect("no label stands twice"), value }
 }
 
 fn page() -> Page {
-    let histogram = Histogram {
-        bounds: &[0.000_01, 0.5, 1.0, 1e6],
-        buckets: vec![1, 0, 2, 0, 4],
-        sum: 7.25,
-    };
+    let histogram =
+        Histogram { bounds: &[0.000_01, 0.5, 1.0, 1e6], buckets: vec![1, 0, 2, 0, 4], sum: 7.25 };
     Page::new(vec![
         PageFamily {
             desc: &COUNTER,
@@ -79,33 +70,21 @@ fn page() -> Page {
                 series(&[("operation", "read")], Value::Number(1e21)),
             ],
         },
-        PageFamily {
-            desc: &BARE_COUNTER,
-            series: vec![series(&[], Value::Number(3.0))],
-        },
+        PageFamily { desc: &BARE_COUNTER, series: vec![series(&[], Value::Number(3.0))] },
         PageFamily {
             desc: &GAUGE,
             series: vec![
-                series(
-                    &[("cgroup", "a\\b\"c\nd€"), ("empty", "")],
-                    Value::Number(0.1),
-                ),
+                series(&[("cgroup", "a\\b\"c\nd€"), ("empty", "")], Value::Number(0.1)),
                 series(&[("cgroup", "/x")], Value::Number(f64::INFINITY)),
                 series(&[("cgroup", "/y")], Value::Number(f64::NAN)),
             ],
         },
-        PageFamily {
-            desc: &MISNAMED_GAUGE,
-            series: vec![series(&[], Value::Number(-2.0))],
-        },
+        PageFamily { desc: &MISNAMED_GAUGE, series: vec![series(&[], Value::Number(-2.0))] },
         PageFamily {
             desc: &HISTOGRAM,
             series: vec![
                 series(&[], Value::Histogram(histogram.clone())),
-                series(
-                    &[("node", "n1"), ("zone", "z")],
-                    Value::Histogram(histogram),
-                ),
+                series(&[("node", "n1"), ("zone", "z")], Value::Histogram(histogram)),
             ],
         },
     ])
@@ -218,11 +197,7 @@ type Samples = BTreeMap<(String, Vec<(String, String)>), u64>;
 
 fn bits(value: f64) -> u64 {
     // All that is not a number is one value, and so is zero, whatever its sign.
-    if value.is_nan() {
-        f64::NAN.to_bits()
-    } else {
-        (value + 0.0).to_bits()
-    }
+    if value.is_nan() { f64::NAN.to_bits() } else { (value + 0.0).to_bits() }
 }
 
 /// Reads the samples of either format; a panic is a page that no reader would take.
@@ -232,10 +207,7 @@ fn read(text: &str) -> Samples {
     for line in text.lines().filter(|line| !line.starts_with('#')) {
         let (name, labels, number) = read_line(line);
         let value: f64 = number.parse().expect("a number");
-        assert!(
-            samples.insert((name, labels), bits(value)).is_none(),
-            "twice: {line}"
-        );
+        assert!(samples.insert((name, labels), bits(value)).is_none(), "twice: {line}");
     }
     samples
 }
@@ -260,18 +232,11 @@ fn read_line(line: &str) -> (String, Vec<(String, String)>, &str) {
         rest = letters.as_str();
         labels.push((label_name.to_owned(), text));
     }
-    let number = rest
-        .strip_prefix('}')
-        .unwrap_or(rest)
-        .strip_prefix(' ')
-        .expect("a space");
+    let number = rest.strip_prefix('}').unwrap_or(rest).strip_prefix(' ').expect("a space");
     // `le` as a number: the two formats write it differently.
     for (name, text) in &mut labels {
         if name == "le" {
-            *text = text
-                .parse::<f64>()
-                .expect("a bound is a number")
-                .to_string();
+            *text = text.parse::<f64>().expect("a bound is a number").to_string();
         }
     }
     (name.to_owned(), labels, number)
@@ -290,10 +255,7 @@ fn samples_of(page: &Page) -> Samples {
             let mut insert = |suffix: &str, bound: Option<f64>, value: f64| {
                 let mut labels = labels.clone();
                 labels.extend(bound.map(|bound| ("le".to_owned(), bound.to_string())));
-                samples.insert(
-                    (format!("{}{suffix}", family.desc.name), labels),
-                    bits(value),
-                );
+                samples.insert((format!("{}{suffix}", family.desc.name), labels), bits(value));
             };
             match &series.value {
                 Value::Number(value) => insert("", None, *value),
@@ -323,11 +285,7 @@ fn any_page() -> impl Strategy<Value = Page> {
             .prop_map(|map| Labels::new(map).expect("a map has no name twice"));
     let histogram =
         (prop::collection::vec(0_u64..1 << 50, 4), any::<f64>()).prop_map(|(buckets, sum)| {
-            Value::Histogram(Histogram {
-                bounds: &[0.000_001, 0.25, 1e7],
-                buckets,
-                sum,
-            })
+            Value::Histogram(Histogram { bounds: &[0.000_001, 0.25, 1e7], buckets, sum })
         });
     let value = prop_oneof![any::<f64>().prop_map(Value::Number), histogram];
     let desc = prop_oneof![

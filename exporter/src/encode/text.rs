@@ -6,10 +6,8 @@ use super::{
 };
 use crate::page::Page;
 
-const STYLE: NumberStyle = NumberStyle {
-    write_value: number::write_short,
-    bound_text: number::bound_text,
-};
+const STYLE: NumberStyle =
+    NumberStyle { write_value: number::write_short, bound_text: number::bound_text };
 
 /// Writes the page.
 pub(super) fn write_page(out: &mut Vec<u8>, page: &Page) {

@@ -52,13 +52,7 @@ impl Accumulator {
         for accumulated in self.series.values_mut() {
             accumulated.previous = mem::take(&mut accumulated.current);
         }
-        for Contribution {
-            labels,
-            subject,
-            lifetime,
-            value,
-        } in contributions
-        {
+        for Contribution { labels, subject, lifetime, value } in contributions {
             let accumulated = self.series.entry(labels).or_default();
             accumulated.outlives |= lifetime == Lifetime::Process;
             accumulated.current.push((subject, value));
@@ -89,10 +83,7 @@ impl Accumulated {
                 }
             }
         }
-        let mut values = self
-            .retired
-            .iter()
-            .chain(self.current.iter().map(|(_, value)| value));
+        let mut values = self.retired.iter().chain(self.current.iter().map(|(_, value)| value));
         // A series that is alive has a value: its own or, for a remainder, the retired one.
         let mut total = values.next().cloned().unwrap_or(Value::Number(0.0));
         for value in values {
@@ -151,16 +142,10 @@ mod tests {
             let expected: Vec<_> = expected
                 .iter()
                 .map(|(path, value)| {
-                    (
-                        Labels::new([("cgroup", *path)]).unwrap(),
-                        Value::Number(*value),
-                    )
+                    (Labels::new([("cgroup", *path)]).unwrap(), Value::Number(*value))
                 })
                 .collect();
-            let series: Vec<_> = series
-                .into_iter()
-                .map(|one| (one.labels, one.value))
-                .collect();
+            let series: Vec<_> = series.into_iter().map(|one| (one.labels, one.value)).collect();
             assert_eq!(series, expected);
         }
     }
@@ -178,15 +163,9 @@ mod tests {
     #[test]
     fn a_series_ends_with_the_last_of_its_cgroups() {
         check(&[
-            (
-                &[("/a", 1, 10.0), ("/b", 2, 5.0)],
-                &[("/a", 10.0), ("/b", 5.0)],
-            ),
+            (&[("/a", 1, 10.0), ("/b", 2, 5.0)], &[("/a", 10.0), ("/b", 5.0)]),
             (&[("/b", 2, 5.0)], &[("/b", 5.0)]),
-            (
-                &[("/a", 3, 1.0), ("/b", 2, 5.0)],
-                &[("/a", 1.0), ("/b", 5.0)],
-            ),
+            (&[("/a", 3, 1.0), ("/b", 2, 5.0)], &[("/a", 1.0), ("/b", 5.0)]),
         ]);
     }
 
@@ -198,11 +177,7 @@ mod tests {
                 lifetime: Lifetime::Process,
                 ..contribution("rest", *id, Value::Number(*value))
             });
-            accumulator
-                .update(contributions.collect())
-                .pop()
-                .unwrap()
-                .value
+            accumulator.update(contributions.collect()).pop().unwrap().value
         };
         assert_eq!(update(&[(1, 2.0), (2, 3.0)]), Value::Number(5.0));
         assert_eq!(update(&[]), Value::Number(5.0));
@@ -212,11 +187,7 @@ mod tests {
     #[test]
     fn histograms_add_bucket_by_bucket() {
         let histogram = |buckets: [u64; 2], sum| {
-            Value::Histogram(Histogram {
-                bounds: &[1.0],
-                buckets: buckets.to_vec(),
-                sum,
-            })
+            Value::Histogram(Histogram { bounds: &[1.0], buckets: buckets.to_vec(), sum })
         };
         let mut accumulator = Accumulator::default();
         accumulator.update(vec![contribution("/a", 1, histogram([1, 2], 0.5))]);

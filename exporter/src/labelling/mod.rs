@@ -44,10 +44,7 @@ impl Labeller {
             .into_iter()
             .map(|(name, value)| (Cow::Owned(name), Arc::from(value)))
             .collect();
-        Self {
-            external,
-            accumulators: HashMap::new(),
-        }
+        Self { external, accumulators: HashMap::new() }
     }
 
     /// Labels the families of one collection.
@@ -64,14 +61,9 @@ impl Labeller {
             .collect();
         unresolved.sort_unstable();
         unresolved.dedup();
-        let families = families
-            .into_iter()
-            .map(|family| self.label_family(family, snapshot))
-            .collect();
-        Labelled {
-            families,
-            n_unresolved: unresolved.len(),
-        }
+        let families =
+            families.into_iter().map(|family| self.label_family(family, snapshot)).collect();
+        Labelled { families, n_unresolved: unresolved.len() }
     }
 
     fn label_family(&mut self, family: Family, snapshot: &Snapshot) -> PageFamily {
@@ -79,28 +71,20 @@ impl Labeller {
         let mut series = Vec::with_capacity(family.samples.len());
         let mut contributions = Vec::new();
         for sample in family.samples {
-            let identity = match sample.subject {
-                Subject::Node => None,
-                Subject::Cgroup(id) => Some(snapshot.identity(id)),
-            };
-            if !is_served(desc.kind, identity) {
+            let whose = Whose::of(sample.subject, snapshot);
+            if !whose.is_served(desc.kind) {
                 continue;
             }
-            let labels = self.labels(&sample, identity);
+            let labels = self.labels(&sample, whose);
             let Sample { subject, value, .. } = sample;
-            let lifetime = match identity {
-                Some(None) => Lifetime::Process,
-                Some(Some(_)) | None => Lifetime::Subjects,
+            let lifetime = match whose {
+                Whose::Unresolved => Lifetime::Process,
+                Whose::Node | Whose::Known(_) => Lifetime::Subjects,
             };
             if desc.kind == Kind::Gauge || subject == Subject::Node {
                 series.push(Series { labels, value });
             } else {
-                contributions.push(Contribution {
-                    labels,
-                    subject,
-                    lifetime,
-                    value,
-                });
+                contributions.push(Contribution { labels, subject, lifetime, value });
             }
         }
         let accumulator = self.accumulators.entry(desc.name).or_default();
@@ -108,48 +92,180 @@ impl Labeller {
         PageFamily { desc, series }
     }
 
-    fn labels(&self, sample: &Sample, identity: Option<Option<&Identity>>) -> Labels {
+    fn labels(&self, sample: &Sample, whose: Whose<'_>) -> Labels {
         let own = sample
             .labels
             .iter()
             .map(|(name, value)| (Cow::Borrowed(*name), Arc::from(value.as_ref())));
         let external = self.external.iter().cloned();
-        let subject = identity.map(subject_labels).unwrap_or_default();
-        Labels::first_wins(own.chain(subject).chain(external))
+        Labels::first_wins(own.chain(whose.labels()).chain(external))
     }
 }
 
-/// Whether a measurement about a cgroup becomes a series.
-///
-/// `None` is the node, `Some(None)` a cgroup that nobody knows: what is no sum of parts cannot be added to a remainder,
-/// and the same holds for what a nested cgroup has beside its container's own.
-fn is_served(kind: Kind, identity: Option<Option<&Identity>>) -> bool {
-    match identity {
-        Some(Some(Identity::Monitor)) => false,
-        Some(
-            None
-            | Some(Identity::Container { nested: true, .. } | Identity::Pod { nested: true, .. }),
-        ) => kind != Kind::Gauge,
-        _ => true,
+/// Whom a sample is about, as far as it is known.
+#[derive(Clone, Copy)]
+enum Whose<'a> {
+    Node,
+    Known(&'a Identity),
+    /// Of a cgroup that the snapshot does not have.
+    Unresolved,
+}
+
+impl<'a> Whose<'a> {
+    fn of(subject: Subject, snapshot: &'a Snapshot) -> Self {
+        match subject {
+            Subject::Node => Self::Node,
+            Subject::Cgroup(id) => snapshot.identity(id).map_or(Self::Unresolved, Self::Known),
+        }
+    }
+
+    /// Whether a measurement of this kind becomes a series.
+    ///
+    /// What is no sum of parts cannot be added to a remainder, nor to what the container's own cgroup has.
+    fn is_served(self, kind: Kind) -> bool {
+        match self {
+            Self::Known(Identity::Monitor) => false,
+            Self::Unresolved
+            | Self::Known(
+                Identity::Container { nested: true, .. } | Identity::Pod { nested: true, .. },
+            ) => kind != Kind::Gauge,
+            Self::Node | Self::Known(_) => true,
+        }
+    }
+
+    fn labels(self) -> Vec<Label> {
+        let label = |name: &'static str, value: &str| (Cow::Borrowed(name), Arc::from(value));
+        match self {
+            Self::Node | Self::Known(Identity::Monitor) => Vec::new(),
+            Self::Unresolved => vec![label("cgroup", UNRESOLVED)],
+            Self::Known(Identity::Other { path }) => {
+                vec![(Cow::Borrowed("cgroup"), Arc::clone(path))]
+            }
+            Self::Known(Identity::Pod { pod_uid, .. }) => vec![label("pod_uid", pod_uid.as_str())],
+            Self::Known(Identity::Container { pod_uid, container_id, .. }) => pod_uid
+                .iter()
+                .map(|uid| label("pod_uid", uid.as_str()))
+                .chain([label("container_id", container_id.as_str())])
+                .collect(),
+        }
     }
 }
 
-/// The labels of whom a measurement is about; of a cgroup that nobody knows, those of the remainder.
-fn subject_labels(identity: Option<&Identity>) -> Vec<Label> {
-    let label = |name: &'static str, value: &str| (Cow::Borrowed(name), Arc::from(value));
-    match identity {
-        None => vec![label("cgroup", UNRESOLVED)],
-        Some(Identity::Monitor) => Vec::new(),
-        Some(Identity::Other { path }) => vec![(Cow::Borrowed("cgroup"), Arc::clone(path))],
-        Some(Identity::Pod { pod_uid, .. }) => vec![label("pod_uid", pod_uid.as_str())],
-        Some(Identity::Container {
-            pod_uid,
-            container_id,
-            ..
-        }) => pod_uid
-            .iter()
-            .map(|uid| label("pod_uid", uid.as_str()))
-            .chain([label("container_id", container_id.as_str())])
-            .collect(),
+#[cfg(test)]
+mod tests {
+    use expect_test::{Expect, expect};
+
+    use super::Labeller;
+    use crate::{
+        attribution::Snapshot,
+        cgroup::tree::{CgroupEntry, CgroupTree, State},
+        encode::{Format, encode},
+        metric::{Desc, Family, Kind, Sample, Value},
+        page::Page,
+        subject::{CgroupId, Subject},
+    };
+
+    const POD: &str = "/kubepods/pod0c3e7a66-d7b6-4e0d-8a4e-5a4f6f3e2a10";
+    const CONTAINER: &str = "0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef";
+
+    static COUNTER: Desc = desc("c_total", Kind::Counter);
+    static GAUGE: Desc = desc("g", Kind::Gauge);
+
+    const fn desc(name: &'static str, kind: Kind) -> Desc {
+        Desc { name, help: "H.", kind, unit: "", labels: &["own"], origin: "" }
+    }
+
+    fn tree(paths: &[&str]) -> CgroupTree {
+        let entry = |(id, path): (u64, &&str)| CgroupEntry {
+            id: CgroupId(id),
+            path: (*path).into(),
+            state: State::Live,
+        };
+        (1..).zip(paths).map(entry).collect()
+    }
+
+    /// One counter and one gauge about each subject, with the id as value.
+    fn check(paths: &[&str], subjects: &[Subject], expected: Expect) {
+        let sample = |subject: &Subject| Sample {
+            subject: *subject,
+            labels: vec![("own", "o".into())],
+            value: Value::Number(match subject {
+                Subject::Node => 0.0,
+                Subject::Cgroup(id) => f64::from(u32::try_from(id.0).unwrap()),
+            }),
+        };
+        let samples: Vec<_> = subjects.iter().map(sample).collect();
+        let families = [&COUNTER, &GAUGE].map(|desc| Family { desc, samples: samples.clone() });
+        let mut labeller = Labeller::new([("cluster".into(), "x".into())]);
+        let labelled = labeller.label(families.into(), &Snapshot::of(&tree(paths)));
+        let text = encode(&Page::new(labelled.families), Format::Text004);
+        let text = String::from_utf8(text).unwrap();
+        let lines: Vec<_> = text.lines().filter(|line| !line.starts_with('#')).collect();
+        expected.assert_eq(&format!("{}\nunresolved {}", lines.join("\n"), labelled.n_unresolved));
+    }
+
+    #[test]
+    fn a_subject_becomes_its_labels() {
+        let container = format!("{POD}/{CONTAINER}");
+        let ids = [1, 2, 3].map(|id| Subject::Cgroup(CgroupId(id)));
+        check(
+            &[POD, &container, "/system.slice/cron.service"],
+            &ids,
+            expect![[r#"
+            c_total{cgroup="/system.slice/cron.service",cluster="x",own="o"} 3
+            c_total{cluster="x",container_id="0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef",own="o",pod_uid="0c3e7a66-d7b6-4e0d-8a4e-5a4f6f3e2a10"} 2
+            c_total{cluster="x",own="o",pod_uid="0c3e7a66-d7b6-4e0d-8a4e-5a4f6f3e2a10"} 1
+            g{cgroup="/system.slice/cron.service",cluster="x",own="o"} 3
+            g{cluster="x",container_id="0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef",own="o",pod_uid="0c3e7a66-d7b6-4e0d-8a4e-5a4f6f3e2a10"} 2
+            g{cluster="x",own="o",pod_uid="0c3e7a66-d7b6-4e0d-8a4e-5a4f6f3e2a10"} 1
+            unresolved 0"#]],
+        );
+        check(
+            &[],
+            &[Subject::Node],
+            expect![[r#"
+            c_total{cluster="x",own="o"} 0
+            g{cluster="x",own="o"} 0
+            unresolved 0"#]],
+        );
+    }
+
+    #[test]
+    fn a_nested_cgroup_adds_to_its_container_but_has_no_gauge() {
+        let container = format!("{POD}/{CONTAINER}");
+        let nested = format!("{container}/init.scope");
+        let ids = [1, 2].map(|id| Subject::Cgroup(CgroupId(id)));
+        check(
+            &[&container, &nested],
+            &ids,
+            expect![[r#"
+            c_total{cluster="x",container_id="0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef",own="o",pod_uid="0c3e7a66-d7b6-4e0d-8a4e-5a4f6f3e2a10"} 3
+            g{cluster="x",container_id="0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef",own="o",pod_uid="0c3e7a66-d7b6-4e0d-8a4e-5a4f6f3e2a10"} 1
+            unresolved 0"#]],
+        );
+    }
+
+    #[test]
+    fn unknown_cgroups_become_one_remainder() {
+        let ids = [7, 8].map(|id| Subject::Cgroup(CgroupId(id)));
+        check(
+            &["/"],
+            &ids,
+            expect![[r#"
+            c_total{cgroup="(unresolved)",cluster="x",own="o"} 15
+            unresolved 2"#]],
+        );
+    }
+
+    #[test]
+    fn the_watchers_of_containers_have_no_series() {
+        let conmon = format!("/machine.slice/libpod-conmon-{CONTAINER}.scope");
+        check(
+            &[&conmon],
+            &[Subject::Cgroup(CgroupId(1))],
+            expect![[r#"
+
+            unresolved 0"#]],
+        );
     }
 }

@@ -43,13 +43,8 @@ pub enum Handler {
 
 impl Handler {
     /// All of them, for counters that exist from the start.
-    pub const ALL: [Self; 5] = [
-        Self::Metrics,
-        Self::Healthz,
-        Self::Readyz,
-        Self::Landing,
-        Self::Unknown,
-    ];
+    pub const ALL: [Self; 5] =
+        [Self::Metrics, Self::Healthz, Self::Readyz, Self::Landing, Self::Unknown];
 
     /// The value of a label.
     #[must_use]

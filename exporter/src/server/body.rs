@@ -35,10 +35,7 @@ impl ScrapePlace {
     /// Takes a place, if one is free.
     pub(super) fn take(places: &Arc<Semaphore>, deadline: Instant) -> Option<Self> {
         let permit = Arc::clone(places).try_acquire_owned().ok()?;
-        Some(Self {
-            _permit: permit,
-            deadline,
-        })
+        Some(Self { _permit: permit, deadline })
     }
 
     /// When the whole answer must have been taken.
@@ -54,18 +51,12 @@ pub(super) struct TakenTooSlowly;
 
 impl AnswerBody {
     pub(super) fn new(bytes: impl Into<Bytes>) -> Self {
-        Self {
-            rest: bytes.into(),
-            place: None,
-        }
+        Self { rest: bytes.into(), place: None }
     }
 
     /// A body that holds the scrape's place, and fails when the scrape's time is up.
     pub(super) fn of_scrape(bytes: Bytes, place: ScrapePlace) -> Self {
-        Self {
-            rest: bytes,
-            place: Some(place),
-        }
+        Self { rest: bytes, place: Some(place) }
     }
 }
 
@@ -80,11 +71,7 @@ impl Body for AnswerBody {
         if self.rest.is_empty() {
             return Poll::Ready(None);
         }
-        if self
-            .place
-            .as_ref()
-            .is_some_and(|place| place.deadline <= Instant::now())
-        {
+        if self.place.as_ref().is_some_and(|place| place.deadline <= Instant::now()) {
             return Poll::Ready(Some(Err(TakenTooSlowly)));
         }
         let n_bytes = self.rest.len().min(PIECE_BYTES);

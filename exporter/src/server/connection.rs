@@ -113,10 +113,7 @@ async fn linger(stream: TcpStream) {
 fn note<A: App>(error: &hyper::Error, router: &Router<A>) {
     if error.is_parse_too_large() {
         router.limit_hit(Limit::Headers);
-    } else if error
-        .source()
-        .is_some_and(<dyn Error>::is::<TakenTooSlowly>)
-    {
+    } else if error.source().is_some_and(<dyn Error>::is::<TakenTooSlowly>) {
         router.limit_hit(Limit::ScrapeTime);
     }
     tracing::debug!(%error, "a connection ended early");

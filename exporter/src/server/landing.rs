@@ -12,14 +12,7 @@ th,td{text-align:left;vertical-align:top;padding:.3em .8em;border-bottom:1px sol
 
 /// The whole document.
 pub(super) fn html(landing: &Landing) -> String {
-    let Landing {
-        version,
-        node_name,
-        kernel,
-        uptime,
-        probes,
-        sources,
-    } = landing;
+    let Landing { version, node_name, kernel, uptime, probes, sources } = landing;
     format!(
         "<!DOCTYPE html>\n<html lang=\"en\">\n<head>\n<meta charset=\"utf-8\">\n\
          <title>Podmeter on {node}</title>\n<style>{STYLE}</style>\n</head>\n<body>\n\
@@ -37,10 +30,7 @@ pub(super) fn html(landing: &Landing) -> String {
         version = Escaped(version),
         kernel = Escaped(kernel),
         uptime = Span(*uptime),
-        probes = table(
-            &["probe", "state", "hook, or why not"],
-            probes.iter().map(probe_row)
-        ),
+        probes = table(&["probe", "state", "hook, or why not"], probes.iter().map(probe_row)),
         sources = table(
             &["source", "state", "last duration", "age", "last error"],
             sources.iter().map(source_row),
@@ -78,20 +68,12 @@ fn source_row(source: &SourceState) -> String {
                 Outcome::NoData => ("", "nothing to measure here"),
                 Outcome::Failure => ("bad", "failed"),
             };
-            (
-                class,
-                state,
-                Span(run.duration).to_string(),
-                format!("{} ago", Span(run.age)),
-            )
+            (class, state, Span(run.duration).to_string(), format!("{} ago", Span(run.age)))
         }
     };
-    let error = source
-        .last_error
-        .as_ref()
-        .map_or_else(String::new, |error| {
-            format!("{} ({} ago)", Escaped(&error.message), Span(error.age))
-        });
+    let error = source.last_error.as_ref().map_or_else(String::new, |error| {
+        format!("{} ({} ago)", Escaped(&error.message), Span(error.age))
+    });
     format!(
         "<tr><td>{}</td><td class=\"{class}\">{state}</td><td>{duration}</td><td>{age}</td><td>{error}</td></tr>\n",
         Escaped(&source.name),
@@ -164,17 +146,10 @@ mod tests {
     }
 
     fn busy_landing() -> Landing {
-        let probe = |name: &str, attachment| ProbeState {
-            name: name.to_owned(),
-            attachment,
-        };
+        let probe = |name: &str, attachment| ProbeState { name: name.to_owned(), attachment };
         let run = |millis, outcome| {
             let (duration, age) = (Duration::from_millis(millis), Duration::from_secs(7));
-            Some(SourceRun {
-                duration,
-                age,
-                outcome,
-            })
+            Some(SourceRun { duration, age, outcome })
         };
         let source = |name: &str, last_run, last_error| SourceState {
             name: name.to_owned(),
@@ -189,16 +164,9 @@ mod tests {
             probes: vec![
                 probe(
                     "cpu_throttle",
-                    Attachment::Attached {
-                        hook: "fentry unthrottle_cfs_rq".to_owned(),
-                    },
+                    Attachment::Attached { hook: "fentry unthrottle_cfs_rq".to_owned() },
                 ),
-                probe(
-                    "io_latency",
-                    Attachment::Absent {
-                        reason: "no BTF <vmlinux>".to_owned(),
-                    },
-                ),
+                probe("io_latency", Attachment::Absent { reason: "no BTF <vmlinux>".to_owned() }),
             ],
             sources: vec![
                 source("cpu_stat", run(3, Outcome::Success), None),

@@ -102,11 +102,7 @@ impl Server {
         let on_error = |source| ServerError::new(address, source);
         let listener = TcpListener::bind(address).await.map_err(on_error)?;
         let address = listener.local_addr().map_err(on_error)?;
-        Ok(Self {
-            listener,
-            address,
-            limits,
-        })
+        Ok(Self { listener, address, limits })
     }
 
     /// Where it listens.
@@ -117,9 +113,7 @@ impl Server {
 
     /// Answers until `shutdown` is there, then lets running requests finish for [`Limits::drain_time`].
     pub async fn serve<A: App>(self, app: Arc<A>, shutdown: impl Future<Output = ()>) {
-        let Self {
-            listener, limits, ..
-        } = self;
+        let Self { listener, limits, .. } = self;
         let router = Arc::new(Router::new(app, limits));
         let slots = Arc::new(Semaphore::new(limits.n_connections));
         let (stop, stopped) = watch::channel(());
@@ -187,18 +181,12 @@ async fn drain<A: App>(mut tasks: JoinSet<()>, router: &Router<A>) {
             report(ended);
         }
     };
-    if tokio::time::timeout(router.limits().drain_time, all_ended)
-        .await
-        .is_err()
-    {
+    if tokio::time::timeout(router.limits().drain_time, all_ended).await.is_err() {
         let n_connections = tasks.len();
         for _ in 0..n_connections {
             router.limit_hit(Limit::DrainTime);
         }
-        tracing::warn!(
-            n_connections,
-            "cut off the connections that did not end in time"
-        );
+        tracing::warn!(n_connections, "cut off the connections that did not end in time");
         tasks.shutdown().await;
     }
 }

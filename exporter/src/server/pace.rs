@@ -44,11 +44,7 @@ enum Turn {
 impl Pace {
     /// A connection that has just been made; its client is expected to ask at once.
     pub(super) fn new() -> Self {
-        let state = State {
-            turn: Turn::Asking,
-            since: Instant::now(),
-            stalled_since: None,
-        };
+        let state = State { turn: Turn::Asking, since: Instant::now(), stalled_since: None };
         Self(Arc::new(Mutex::new(state)))
     }
 

@@ -81,29 +81,15 @@ impl<A: App> Router<A> {
     ) -> Option<Response<AnswerBody>> {
         if !request.body().is_end_stream() {
             self.limit_hit(Limit::RequestBody);
-            let answer = text(
-                StatusCode::PAYLOAD_TOO_LARGE,
-                "no request here has a body\n",
-            );
-            return Some(with(
-                answer,
-                header::CONNECTION,
-                HeaderValue::from_static("close"),
-            ));
+            let answer = text(StatusCode::PAYLOAD_TOO_LARGE, "no request here has a body\n");
+            return Some(with(answer, header::CONNECTION, HeaderValue::from_static("close")));
         }
         let is_read = matches!(*request.method(), Method::GET | Method::HEAD);
         if handler == Handler::Unknown || is_read {
             return None;
         }
-        let answer = text(
-            StatusCode::METHOD_NOT_ALLOWED,
-            "this path answers GET and HEAD only\n",
-        );
-        Some(with(
-            answer,
-            header::ALLOW,
-            HeaderValue::from_static("GET, HEAD"),
-        ))
+        let answer = text(StatusCode::METHOD_NOT_ALLOWED, "this path answers GET and HEAD only\n");
+        Some(with(answer, header::ALLOW, HeaderValue::from_static("GET, HEAD")))
     }
 
     async fn handle(&self, handler: Handler, headers: &HeaderMap) -> Response<AnswerBody> {
@@ -112,10 +98,9 @@ impl<A: App> Router<A> {
             Handler::Healthz => text(StatusCode::OK, "ok\n"),
             Handler::Readyz => match self.app.ready() {
                 Readiness::Ready => text(StatusCode::OK, "ok\n"),
-                Readiness::NotReady { reason } => text(
-                    StatusCode::SERVICE_UNAVAILABLE,
-                    format!("not ready: {reason}\n"),
-                ),
+                Readiness::NotReady { reason } => {
+                    text(StatusCode::SERVICE_UNAVAILABLE, format!("not ready: {reason}\n"))
+                }
             },
             Handler::Landing => {
                 let html = landing::html(&self.app.landing());

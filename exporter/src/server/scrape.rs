@@ -74,9 +74,7 @@ async fn scrape<A: App>(
     let limits = router.limits();
     let deadline = Instant::now() + limits.scrape_time;
     let Some(place) = ScrapePlace::take(&router.scrapes, deadline) else {
-        return Err(ScrapeError::Busy {
-            n_scrapes: limits.n_scrapes,
-        });
+        return Err(ScrapeError::Busy { n_scrapes: limits.n_scrapes });
     };
     let collect_and_write = async {
         let page = router.app.metrics().await.map_err(ScrapeError::Collect)?;
@@ -84,9 +82,7 @@ async fn scrape<A: App>(
     };
     match tokio::time::timeout_at(place.deadline(), collect_and_write).await {
         Ok(bytes) => Ok(AnswerBody::of_scrape(bytes?, place)),
-        Err(_elapsed) => Err(ScrapeError::TooLong {
-            limit: limits.scrape_time,
-        }),
+        Err(_elapsed) => Err(ScrapeError::TooLong { limit: limits.scrape_time }),
     }
 }
 
@@ -126,11 +122,9 @@ fn page_answer(body: AnswerBody, format: Format, coding: Coding) -> Response<Ans
     let answer = router::with(answer, header::VARY, vary);
     match coding {
         Coding::Identity => answer,
-        Coding::Gzip => router::with(
-            answer,
-            header::CONTENT_ENCODING,
-            HeaderValue::from_static("gzip"),
-        ),
+        Coding::Gzip => {
+            router::with(answer, header::CONTENT_ENCODING, HeaderValue::from_static("gzip"))
+        }
     }
 }
 
@@ -157,9 +151,7 @@ fn refusal<A: App>(router: &Router<A>, error: &ScrapeError<A::Error>) -> Respons
 /// All values of a header as if they had come in one line.
 fn joined(headers: &HeaderMap, name: &HeaderName) -> String {
     let values = headers.get_all(name).iter();
-    let texts: Vec<_> = values
-        .map(|value| String::from_utf8_lossy(value.as_bytes()))
-        .collect();
+    let texts: Vec<_> = values.map(|value| String::from_utf8_lossy(value.as_bytes())).collect();
     texts.join(",")
 }
 

@@ -41,11 +41,7 @@ impl SourceSlot {
     #[must_use]
     pub fn new(source: Box<dyn Source>) -> Self {
         let name = source.name();
-        Self {
-            name,
-            source: Arc::new(Mutex::new(source)),
-            freed: Arc::default(),
-        }
+        Self { name, source: Arc::new(Mutex::new(source)), freed: Arc::default() }
     }
 
     /// The source's name.
@@ -102,18 +98,11 @@ pub async fn gather(
         let (duration, result) = match time::timeout(left, task).await {
             Ok(Ok(answer)) => answer,
             Ok(Err(_panic)) => (started.elapsed(), Err(SourceError::Panicked)),
-            Err(_elapsed) => (
-                started.elapsed(),
-                Err(SourceError::Timeout {
-                    seconds: timeout.as_secs(),
-                }),
-            ),
+            Err(_elapsed) => {
+                (started.elapsed(), Err(SourceError::Timeout { seconds: timeout.as_secs() }))
+            }
         };
-        gathered.push(Gathered {
-            name: slot.name,
-            duration,
-            result,
-        });
+        gathered.push(Gathered { name: slot.name, duration, result });
     }
     gathered
 }
@@ -158,10 +147,7 @@ mod tests {
                 Behaviour::WaitsFor(end) => assert!(end.recv().is_err()),
                 Behaviour::Remembers(seen) => seen.send(freed.to_vec()).unwrap(),
             }
-            Ok(Collected {
-                families: Vec::new(),
-                stats: SourceStats::Plain,
-            })
+            Ok(Collected { families: Vec::new(), stats: SourceStats::Plain })
         }
     }
 
@@ -176,10 +162,7 @@ mod tests {
             Ok(_) => "ok".to_owned(),
             Err(error) => error.to_string(),
         };
-        gathered
-            .into_iter()
-            .map(|one| format!("{}: {}", one.name, outcome(one.result)))
-            .collect()
+        gathered.into_iter().map(|one| format!("{}: {}", one.name, outcome(one.result))).collect()
     }
 
     #[tokio::test]
@@ -208,9 +191,6 @@ mod tests {
         for freed in [&[CgroupId(7)][..], &[]] {
             gather(&slots, &tree, freed, Duration::from_secs(5)).await;
         }
-        assert_eq!(
-            seen.try_iter().collect::<Vec<_>>(),
-            [vec![CgroupId(7)], vec![]]
-        );
+        assert_eq!(seen.try_iter().collect::<Vec<_>>(), [vec![CgroupId(7)], vec![]]);
     }
 }

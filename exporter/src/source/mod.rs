@@ -7,9 +7,10 @@ pub mod gather;
 pub mod host;
 pub mod probe;
 
-use std::{io, path::PathBuf};
-
-use self::probe::{ProbeError, ProbeStats};
+use self::{
+    host::kept_files::ReadError,
+    probe::{ProbeError, ProbeStats},
+};
 use crate::{cgroup::tree::CgroupTree, metric::Family, subject::CgroupId};
 
 /// Something that gives families of samples when asked; it may block.
@@ -53,14 +54,9 @@ pub enum SourceError {
     /// A map of a probe could not be read or written.
     #[error(transparent)]
     Probe(#[from] ProbeError),
-    /// A file of the host could not be read.
-    #[error("cannot read {path}")]
-    Read {
-        /// The file.
-        path: PathBuf,
-        /// Why.
-        source: io::Error,
-    },
+    /// The files of no cgroup could be read.
+    #[error(transparent)]
+    Files(#[from] ReadError),
     /// Podmeter's own entry in procfs could not be read.
     #[error("cannot read this process' entry in procfs")]
     Process(#[from] procfs::ProcError),

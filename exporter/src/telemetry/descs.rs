@@ -22,6 +22,7 @@ pub const METRICS: &[&Desc] = &[
     &PAGE_SERIES,
     &PAGE_SETTLED,
     &HTTP_REQUESTS,
+    &HTTP_LIMITS,
 ];
 
 pub(super) static BUILD_INFO: Desc = gauge(
@@ -151,6 +152,14 @@ pub(super) static HTTP_REQUESTS: Desc = counter(
     "the server",
 );
 
+pub(super) static HTTP_LIMITS: Desc = counter(
+    "podmeter_http_limit_hits_total",
+    "Requests and clients that met a limit of Podmeter's own endpoint, by limit.",
+    "",
+    &["limit"],
+    "the server",
+);
+
 const fn gauge(
     name: &'static str,
     help: &'static str,
@@ -158,14 +167,7 @@ const fn gauge(
     labels: &'static [&'static str],
     origin: &'static str,
 ) -> Desc {
-    Desc {
-        name,
-        help,
-        kind: Kind::Gauge,
-        unit,
-        labels,
-        origin,
-    }
+    Desc { name, help, kind: Kind::Gauge, unit, labels, origin }
 }
 
 const fn counter(
@@ -175,12 +177,5 @@ const fn counter(
     labels: &'static [&'static str],
     origin: &'static str,
 ) -> Desc {
-    Desc {
-        name,
-        help,
-        kind: Kind::Counter,
-        unit,
-        labels,
-        origin,
-    }
+    Desc { name, help, kind: Kind::Counter, unit, labels, origin }
 }

@@ -44,6 +44,7 @@ pub struct SelfMetrics {
     page_series: IntGauge,
     page_settled: IntCounter,
     http_requests: IntCounterVec,
+    http_limits: IntCounterVec,
 }
 
 /// What the cgroup tree says of itself.
@@ -91,6 +92,7 @@ impl SelfMetrics {
             page_series: register.int_gauge(&descs::PAGE_SERIES)?,
             page_settled: register.counter(&descs::PAGE_SETTLED)?,
             http_requests: register.counters(&descs::HTTP_REQUESTS)?,
+            http_limits: register.counters(&descs::HTTP_LIMITS)?,
             registry,
         })
     }
@@ -102,18 +104,14 @@ impl SelfMetrics {
                 Ok(hook) => (1, hook.as_str(), ""),
                 Err(reason) => (0, "", reason.as_str()),
             };
-            self.probe_attached
-                .with_label_values(&[status.name, hook, reason])
-                .set(attached);
+            self.probe_attached.with_label_values(&[status.name, hook, reason]).set(attached);
         }
     }
 
     /// Notes what became of a source in one collection.
     pub fn record_source(&self, gathered: &Gathered) {
         let name = gathered.name;
-        self.source_duration
-            .with_label_values(&[name])
-            .set(gathered.duration.as_secs_f64());
+        self.source_duration.with_label_values(&[name]).set(gathered.duration.as_secs_f64());
         let success = self.source_success.with_label_values(&[name]);
         match &gathered.result {
             Ok(collected) => {
@@ -128,9 +126,7 @@ impl SelfMetrics {
         match stats {
             SourceStats::Plain => {}
             SourceStats::Files { n_failed } => {
-                self.source_read_failures
-                    .with_label_values(&[name])
-                    .inc_by(*n_failed);
+                self.source_read_failures.with_label_values(&[name]).inc_by(*n_failed);
             }
             SourceStats::Probe(stats) => self.record_probe_stats(name, stats),
         }
@@ -138,17 +134,10 @@ impl SelfMetrics {
 
     fn record_probe_stats(&self, probe: &str, stats: &ProbeStats) {
         let entries = i64::try_from(stats.n_entries).unwrap_or(i64::MAX);
-        self.probe_map_entries
-            .with_label_values(&[probe, stats.map])
-            .set(entries);
-        self.probe_map_capacity
-            .with_label_values(&[probe, stats.map])
-            .set(stats.capacity.into());
+        self.probe_map_entries.with_label_values(&[probe, stats.map]).set(entries);
+        self.probe_map_capacity.with_label_values(&[probe, stats.map]).set(stats.capacity.into());
         for (reason, total) in &stats.skipped {
-            rise_to(
-                &self.probe_skipped.with_label_values(&[probe, reason]),
-                *total,
-            );
+            rise_to(&self.probe_skipped.with_label_values(&[probe, reason]), *total);
         }
         // The kernel counts runs only while kernel.bpf_stats_enabled is 1.
         for runs in stats.runs.iter().filter(|runs| runs.n_runs > 0) {
@@ -162,12 +151,8 @@ impl SelfMetrics {
     /// Notes the state of the cgroup tree, and how many ids of sources it did not have.
     pub fn record_cgroups(&self, numbers: CgroupNumbers, n_unresolved: usize) {
         let gauge = |n: usize| i64::try_from(n).unwrap_or(i64::MAX);
-        self.cgroups
-            .with_label_values(&["live"])
-            .set(gauge(numbers.n_live));
-        self.cgroups
-            .with_label_values(&["dead"])
-            .set(gauge(numbers.n_dead));
+        self.cgroups.with_label_values(&["live"]).set(gauge(numbers.n_live));
+        self.cgroups.with_label_values(&["dead"]).set(gauge(numbers.n_dead));
         self.cgroups_unresolved.set(gauge(n_unresolved));
         rise_to(&self.cgroups_left_out, numbers.n_left_out);
         rise_to(&self.cgroup_rescans, numbers.n_rescans);
@@ -176,16 +161,18 @@ impl SelfMetrics {
 
     /// Notes the size of the page that is being built, and how many equal series were settled.
     pub fn record_page(&self, n_series: usize, n_settled: usize) {
-        self.page_series
-            .set(i64::try_from(n_series).unwrap_or(i64::MAX));
+        self.page_series.set(i64::try_from(n_series).unwrap_or(i64::MAX));
         self.page_settled.inc_by(n_settled as u64);
     }
 
     /// Notes one answered request.
     pub fn record_request(&self, handler: &str, status: u16) {
-        self.http_requests
-            .with_label_values(&[handler, &status.to_string()])
-            .inc();
+        self.http_requests.with_label_values(&[handler, &status.to_string()]).inc();
+    }
+
+    /// Notes that a request or client met one of the endpoint's limits.
+    pub fn record_limit(&self, limit: &str) {
+        self.http_limits.with_label_values(&[limit]).inc();
     }
 
     /// Everything as families of the page.
@@ -201,19 +188,13 @@ fn rise_to(counter: &IntCounter, total: u64) {
 }
 
 fn family(family: &MetricFamily) -> Option<Family> {
-    let desc = METRICS
-        .iter()
-        .copied()
-        .find(|desc| desc.name == family.name())?;
+    let desc = METRICS.iter().copied().find(|desc| desc.name == family.name())?;
     let samples = family
         .get_metric()
         .iter()
         .map(|metric| {
             let own_label = |name: &&'static str| {
-                let pair = metric
-                    .get_label()
-                    .iter()
-                    .find(|pair| pair.name() == *name)?;
+                let pair = metric.get_label().iter().find(|pair| pair.name() == *name)?;
                 Some((*name, Cow::Owned(pair.value().to_owned())))
             };
             let number = match family.get_field_type() {
@@ -288,35 +269,23 @@ mod tests {
             name: "p",
             state,
             reasons: Vec::new(),
+            instead: "",
         }]);
         let stats = ProbeStats {
             skipped: vec![("map_full", 3)],
             map: "M",
             n_entries: 2,
             capacity: 8,
-            runs: vec![ProgramRuns {
-                program: "f",
-                n_runs: 5,
-                seconds: 0.5,
-            }],
+            runs: vec![ProgramRuns { program: "f", n_runs: 5, seconds: 0.5 }],
         };
-        for stats in [
-            SourceStats::Probe(stats),
-            SourceStats::Files { n_failed: 1 },
-        ] {
-            let result = Ok(Collected {
-                families: Vec::new(),
-                stats,
-            });
-            metrics.record_source(&Gathered {
-                name: "p",
-                duration: Duration::ZERO,
-                result,
-            });
+        for stats in [SourceStats::Probe(stats), SourceStats::Files { n_failed: 1 }] {
+            let result = Ok(Collected { families: Vec::new(), stats });
+            metrics.record_source(&Gathered { name: "p", duration: Duration::ZERO, result });
         }
         metrics.record_cgroups(CgroupNumbers::default(), 0);
         metrics.record_page(0, 0);
         metrics.record_request("metrics", 200);
+        metrics.record_limit("scrapes");
         metrics
     }
 
@@ -339,24 +308,14 @@ mod tests {
                 capacity: 8,
                 runs: Vec::new(),
             };
-            Ok(Collected {
-                families: Vec::new(),
-                stats: SourceStats::Probe(stats),
-            })
+            Ok(Collected { families: Vec::new(), stats: SourceStats::Probe(stats) })
         };
         for _ in 0..2 {
-            let gathered = Gathered {
-                name: "p",
-                duration: Duration::ZERO,
-                result: result(),
-            };
+            let gathered = Gathered { name: "p", duration: Duration::ZERO, result: result() };
             metrics.record_source(&gathered);
         }
         let families = metrics.families();
-        let skipped = families
-            .iter()
-            .find(|family| family.desc.name.contains("skipped"))
-            .unwrap();
+        let skipped = families.iter().find(|family| family.desc.name.contains("skipped")).unwrap();
         assert_eq!(skipped.samples[0].value, Value::Number(4.0));
     }
 }

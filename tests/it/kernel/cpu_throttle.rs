@@ -6,57 +6,43 @@ use std::{
 };
 
 use podmeter::{
-    cgroup::CgroupTree,
+    cgroup::tree::CgroupTree,
     metric::{Histogram, Value},
     paths::HostPaths,
     source::{
-        Source as _,
-        probe::{self, Probe, ProbeStatus},
+        Collected, Source as _, SourceStats,
+        probe::{self, HookKind, Probe},
     },
     subject::{CgroupId, Subject},
 };
-use podmeter_tests::cgroup::{Hierarchy, TestCgroup, wait_for};
+use podmeter_tests::{
+    cgroup::{CpuStat, TestCgroup, wait_for},
+    machine::attached,
+};
 
-/// How long the load runs: a hundred periods, so that one throttle more or less is below the tolerance.
+use super::hierarchy;
+
+/// How long the load runs: a hundred periods.
 const LOAD: Duration = Duration::from_secs(10);
 
-fn start() -> Option<(Probe, ProbeStatus)> {
-    let (mut probes, mut statuses) =
-        probe::start(&HostPaths::default(), |name| name == "cpu_throttle");
-    let status = statuses.remove(0);
-    println!(
-        "report: probe | {} | {:?} | {}",
-        status.name,
-        status.state,
-        status.reasons.join("; ")
-    );
-    let probe = probes.pop()?;
-    Some((probe, status))
-}
+/// Largest difference between the sum of the durations and `cpu.stat`, in per cent.
+///
+/// The issue asks for 2, and for 1 up to 6.12; both are the same clock and the same subtraction, so only what is
+/// rounded to microseconds may differ.
+const TOLERANCE_PERCENT: f64 = 0.1;
 
-fn histogram(probe: &mut Probe, id: CgroupId) -> Option<Histogram> {
-    let collected = probe.collect(&CgroupTree::default(), &[]).unwrap();
-    println!("{:?}", collected.stats);
-    let samples = collected
-        .families
-        .into_iter()
-        .flat_map(|family| family.samples);
-    let mut of_id = samples.filter(|sample| sample.subject == Subject::Cgroup(id));
-    match of_id.next()?.value {
-        Value::Histogram(histogram) => Some(histogram),
-        Value::Number(_) => panic!("durations are a histogram"),
-    }
+#[test]
+fn by_fentry_durations_sum_up_to_what_cpu_stat_says() {
+    check_sums(HookKind::Fentry);
 }
 
 #[test]
-fn durations_sum_up_to_what_cpu_stat_says() {
-    let hierarchy = match Hierarchy::find() {
-        Ok(hierarchy) => hierarchy,
-        Err(reason) => return println!("skipped: {reason}"),
-    };
-    let Some((mut probe, _)) = start() else {
-        return println!("degraded");
-    };
+fn by_kprobe_durations_sum_up_to_what_cpu_stat_says() {
+    check_sums(HookKind::Kprobe);
+}
+
+fn check_sums(hook: HookKind) {
+    let (Some(hierarchy), Some(mut probe)) = (hierarchy(), start(&[hook])) else { return };
     let mut limited = hierarchy.create("limited");
     limited.set_quota(10_000);
     let parent = hierarchy.create("parent");
@@ -64,41 +50,126 @@ fn durations_sum_up_to_what_cpu_stat_says() {
     let mut child = parent.create_child("child");
     let mut free = hierarchy.create("free");
 
-    let end = Instant::now() + LOAD;
-    limited.burn(2);
-    child.burn(2);
-    free.burn(2);
-    thread::sleep(end.saturating_duration_since(Instant::now()));
-    for cgroup in [&mut limited, &mut child, &mut free] {
-        cgroup.stop();
+    burn_for(LOAD, &mut [&mut limited, &mut child, &mut free]);
+    let collected = collect(&mut probe, &[]);
+    for (name, cgroup) in [("cpu.max 10000 100000", &limited), ("parent's 20000 100000", &parent)] {
+        let stat = settled(cgroup);
+        let histogram = histogram(&collected, cgroup.id()).expect("it was throttled");
+        report(hook, name, &histogram, stat);
+        assert!(stat.n_throttled > 10, "the load was throttled: {stat:?}");
+        assert!(histogram.count() >= stat.n_throttled, "at least one throttle in each such period");
+        assert!(difference_percent(&histogram, stat).abs() < TOLERANCE_PERCENT);
     }
-    for (name, cgroup) in [("limited", &limited), ("parent", &parent)] {
-        settle(cgroup);
-        let stat = cgroup.cpu_stat();
-        let histogram = histogram(&mut probe, cgroup.id()).expect("it was throttled");
-        let kernel = stat.throttled_ns as f64 / 1e9;
-        let difference = (histogram.sum / kernel - 1.0) * 100.0;
-        println!(
-            "report: cfs | {name} | events {} | nr_throttled {} | sum {:.3} s | throttled_usec {kernel:.3} s | {difference:+.2} %",
-            histogram.count(),
-            stat.n_throttled,
-            histogram.sum
-        );
-        assert!(difference.abs() < 2.0);
-    }
-    assert_eq!(histogram(&mut probe, child.id()), None);
-    assert_eq!(histogram(&mut probe, free.id()), None);
+    assert_eq!(histogram(&collected, child.id()), None, "events belong to the quota's owner");
+    assert_eq!(histogram(&collected, free.id()), None, "without a quota there is no throttle");
+    println!("report: cfs | {} | child of the parent | no event", hook.as_str());
+    println!("report: cfs | {} | no quota | no event", hook.as_str());
+    assert_eq!(lost(&collected), 0, "{:?}", collected.stats);
 }
 
-/// Waits until the kernel has ended the last throttle: its sum no longer grows.
-fn settle(cgroup: &TestCgroup) {
-    let mut last = cgroup.cpu_stat();
-    let mut since = Instant::now();
+/// Attaching in the middle of throttles adds exactly those that end afterwards, each with its whole length.
+#[test]
+fn throttles_that_began_before_the_probe_have_their_true_length() {
+    let Some(hierarchy) = hierarchy() else { return };
+    let mut limited = hierarchy.create("early");
+    limited.set_quota(10_000);
+    limited.burn(2);
+    wait_for("it is throttled", || limited.cpu_stat().n_throttled > 2);
+    let before = limited.cpu_stat();
+    let Some(mut probe) = start(HookKind::ALL) else { return };
+    let after = limited.cpu_stat();
+    wait_for("it is throttled again", || limited.cpu_stat().n_throttled > after.n_throttled + 5);
+    limited.stop();
+    let end = settled(&limited);
+    let collected = collect(&mut probe, &[]);
+    let sum = histogram(&collected, limited.id()).expect("it was throttled").sum;
+    let since = |stat: CpuStat| seconds(end) - seconds(stat);
+    println!("report: early | sum {sum:.3} s | from {:.3} to {:.3} s", since(after), since(before));
+    assert!(sum >= since(after) - 1e-3 && sum <= since(before) + 1e-3);
+}
+
+#[test]
+fn entries_of_freed_cgroups_leave_the_kernel() {
+    let (Some(hierarchy), Some(mut probe)) = (hierarchy(), start(HookKind::ALL)) else { return };
+    let mut limited = hierarchy.create("freed");
+    limited.set_quota(10_000);
+    burn_for(Duration::from_secs(1), &mut [&mut limited]);
+    settled(&limited);
+    let id = limited.id();
+    assert!(histogram(&collect(&mut probe, &[]), id).is_some());
+    drop(limited);
+    // As long as the cgroup is remembered, its last values are, too.
+    assert!(histogram(&collect(&mut probe, &[]), id).is_some());
+    assert_eq!(histogram(&collect(&mut probe, &[id]), id), None);
+}
+
+fn start(hooks: &[HookKind]) -> Option<Probe> {
+    attached(probe::start(&HostPaths::default(), hooks, |name| name == "cpu_throttle"))
+}
+
+fn collect(probe: &mut Probe, freed: &[CgroupId]) -> Collected {
+    probe.collect(&CgroupTree::default(), freed).expect("the maps can be read")
+}
+
+fn burn_for(duration: Duration, cgroups: &mut [&mut TestCgroup]) {
+    for cgroup in &mut *cgroups {
+        cgroup.burn(2);
+    }
+    // The load is the point here: there is no condition to wait for but its end.
+    thread::sleep(duration);
+    for cgroup in cgroups {
+        cgroup.stop();
+    }
+}
+
+/// What the kernel counted, once the last throttle has ended and nothing grows any more.
+fn settled(cgroup: &TestCgroup) -> CpuStat {
+    /// Ten periods.
+    const QUIET: Duration = Duration::from_secs(1);
+
+    let mut last = (cgroup.cpu_stat(), Instant::now());
     wait_for("no throttle is under way", || {
         let now = cgroup.cpu_stat();
-        if now != last {
-            (last, since) = (now, Instant::now());
+        if now != last.0 {
+            last = (now, Instant::now());
         }
-        since.elapsed() > Duration::from_secs(1)
+        last.1.elapsed() > QUIET
     });
+    last.0
+}
+
+fn histogram(collected: &Collected, id: CgroupId) -> Option<Histogram> {
+    let mut samples = collected.families.iter().flat_map(|family| &family.samples);
+    let sample = samples.find(|sample| sample.subject == Subject::Cgroup(id))?;
+    match &sample.value {
+        Value::Histogram(histogram) => Some(histogram.clone()),
+        Value::Number(_) => panic!("durations are a histogram"),
+    }
+}
+
+/// Events that were lost, as against those that have no duration or ended no throttle.
+fn lost(collected: &Collected) -> u64 {
+    let SourceStats::Probe(stats) = &collected.stats else { panic!("a probe's statistics") };
+    let is_loss = |reason: &str| !["no_duration", "returned_early"].contains(&reason);
+    stats.skipped.iter().filter(|(reason, _)| is_loss(reason)).map(|(_, n)| n).sum()
+}
+
+fn seconds(stat: CpuStat) -> f64 {
+    Duration::from_nanos(stat.throttled_ns).as_secs_f64()
+}
+
+fn difference_percent(histogram: &Histogram, stat: CpuStat) -> f64 {
+    (histogram.sum / seconds(stat) - 1.0) * 100.0
+}
+
+fn report(hook: HookKind, name: &str, histogram: &Histogram, stat: CpuStat) {
+    println!(
+        "report: cfs | {} | {name} | events {} | nr_throttled {} | sum {:.3} s | throttled_usec {:.3} s | {:+.2} %",
+        hook.as_str(),
+        histogram.count(),
+        stat.n_throttled,
+        histogram.sum,
+        seconds(stat),
+        difference_percent(histogram, stat),
+    );
 }

@@ -1,3 +1,12 @@
 //! Tests against the running kernel, here and in virtual machines; each needs root and skips with a printed reason.
 
+mod cgroup_cpu;
 mod cpu_throttle;
+mod restart;
+
+use podmeter_tests::cgroup::Hierarchy;
+
+/// The hierarchy that the tests may make cgroups in, or nothing where there is none, after saying so.
+fn hierarchy() -> Option<Hierarchy> {
+    Hierarchy::find().map_err(|reason| println!("report: skipped | {reason}")).ok()
+}

@@ -170,10 +170,7 @@ impl CgroupWatcher {
         if incomplete && now.saturating_duration_since(self.last_rescan) >= RESCAN_EVERY {
             self.rescan(now);
         }
-        Refreshed {
-            tree: Arc::clone(self.roster.tree()),
-            freed: self.roster.take_freed(),
-        }
+        Refreshed { tree: Arc::clone(self.roster.tree()), freed: self.roster.take_freed() }
     }
 
     /// The cgroups as of the last refresh.
@@ -205,12 +202,7 @@ impl CgroupWatcher {
             let Happening::Changed { parent, name } = happening else {
                 continue;
             };
-            let Some(entry) = self
-                .roster
-                .tree()
-                .get(parent)
-                .filter(|entry| entry.is_live())
-            else {
+            let Some(entry) = self.roster.tree().get(parent).filter(|entry| entry.is_live()) else {
                 continue;
             };
             let path = child_path(&entry.path, &name);
@@ -258,10 +250,8 @@ impl CgroupWatcher {
     /// Reads the whole tree; who is not in it any more is dead.
     fn read_all(&mut self, now: Instant) -> Result<(), WatchError> {
         self.left_out = false;
-        let metadata = fs::metadata(&self.root).map_err(|source| WatchError::List {
-            path: self.root.clone(),
-            source,
-        })?;
+        let metadata = fs::metadata(&self.root)
+            .map_err(|source| WatchError::List { path: self.root.clone(), source })?;
         let walked = self.walk("/".to_owned(), CgroupId(metadata.ino()), now);
         // What lies in a directory that could not be listed is unseen, not gone.
         if walked.is_complete {
@@ -274,10 +264,7 @@ impl CgroupWatcher {
 
     /// Admits and watches a cgroup and all below it.
     fn walk(&mut self, path: String, id: CgroupId, now: Instant) -> Walked {
-        let mut walked = Walked {
-            seen: HashSet::new(),
-            is_complete: true,
-        };
+        let mut walked = Walked { seen: HashSet::new(), is_complete: true };
         let mut open = vec![(path, id)];
         while let Some((path, id)) = open.pop() {
             match self.roster.admit(id, &path, now) {
@@ -317,10 +304,7 @@ impl CgroupWatcher {
                 self.stats.watch_failures += 1;
                 // The first failure is the one to show, and a missing instance explains them all.
                 if self.problem.is_none() {
-                    self.problem = Some(WatchError::NoWatchLeft {
-                        path: dir.to_owned(),
-                        source,
-                    });
+                    self.problem = Some(WatchError::NoWatchLeft { path: dir.to_owned(), source });
                 }
             }
         }

@@ -53,45 +53,29 @@ fn check_life(root: &Path, prefix: &str) {
     let top = root.join(prefix.trim_start_matches('/'));
     fs::create_dir_all(top.join("old/er")).unwrap();
     let name = |rest: &str| format!("{prefix}{rest}");
-    let (old, older, deep, deeper) = (
-        name("/old"),
-        name("/old/er"),
-        name("/deep"),
-        name("/deep/a"),
-    );
+    let (old, older, deep, deeper) =
+        (name("/old"), name("/old/er"), name("/deep"), name("/deep/a"));
     let mut watcher = start(root);
     expect(&mut watcher, prefix, &[prefix, &old, &older]);
 
     // Nested: the inner ones are made before the outer one is watched.
     fs::create_dir_all(top.join("deep/a/b/c")).unwrap();
     let (b, c) = (name("/deep/a/b"), name("/deep/a/b/c"));
-    let refreshed = expect(
-        &mut watcher,
-        prefix,
-        &[prefix, &deep, &deeper, &b, &c, &old, &older],
-    );
+    let refreshed = expect(&mut watcher, prefix, &[prefix, &deep, &deeper, &b, &c, &old, &older]);
     let id = id_of(&top.join("deep/a/b/c"));
     assert_eq!(&*refreshed.tree.get(id).unwrap().path, c);
 
     // And in a directory that became known by an event.
     let late = name("/deep/a/b/c/late");
     fs::create_dir(top.join("deep/a/b/c/late")).unwrap();
-    expect(
-        &mut watcher,
-        prefix,
-        &[prefix, &deep, &deeper, &b, &c, &late, &old, &older],
-    );
+    expect(&mut watcher, prefix, &[prefix, &deep, &deeper, &b, &c, &late, &old, &older]);
 
     // Removed, and made again under the same name; held open, so that no file system gives the number again.
     let held = File::open(top.join("old/er")).unwrap();
     let old_id = id_of(&top.join("old/er"));
     fs::remove_dir(top.join("old/er")).unwrap();
     let dead = format!("{older}+");
-    expect(
-        &mut watcher,
-        prefix,
-        &[prefix, &deep, &deeper, &b, &c, &late, &old, &dead],
-    );
+    expect(&mut watcher, prefix, &[prefix, &deep, &deeper, &b, &c, &late, &old, &dead]);
     fs::create_dir(top.join("old/er")).unwrap();
     let new_id = id_of(&top.join("old/er"));
     let now = [prefix, &deep, &deeper, &b, &c, &late, &old, &older, &dead];
@@ -107,19 +91,9 @@ fn check_life(root: &Path, prefix: &str) {
     fs::remove_dir(top.join("old/er")).unwrap();
     fs::create_dir(top.join("old/er")).unwrap();
     let refreshed = watcher.refresh(Instant::now());
-    assert!(
-        refreshed
-            .tree
-            .get(id_of(&top.join("old/er")))
-            .unwrap()
-            .is_live()
-    );
+    assert!(refreshed.tree.get(id_of(&top.join("old/er"))).unwrap().is_live());
 
-    assert_eq!(
-        watcher.stats(),
-        super::WatchStats::default(),
-        "no rescan was needed"
-    );
+    assert_eq!(watcher.stats(), super::WatchStats::default(), "no rescan was needed");
     assert!(watcher.problem().is_none());
 }
 
@@ -165,12 +139,7 @@ fn the_dead_are_freed_once_after_the_grace_period() {
     let after = watcher.refresh(Instant::now() + DEAD_GRACE);
     assert_eq!(after.freed, [id]);
     assert_eq!(paths(&after.tree, "/"), ["/"]);
-    assert!(
-        watcher
-            .refresh(Instant::now() + DEAD_GRACE)
-            .freed
-            .is_empty()
-    );
+    assert!(watcher.refresh(Instant::now() + DEAD_GRACE).freed.is_empty());
 }
 
 #[test]
@@ -196,27 +165,12 @@ fn an_overflow_reads_the_tree_again() {
     // The events themselves are lost.
     watcher.watches.drain().unwrap();
     watcher.take_in(vec![Happening::Overflow], Instant::now());
-    let expected = [
-        "/",
-        "/comes",
-        "/comes/too",
-        "/goes+",
-        "/goes/too+",
-        "/stays",
-    ];
+    let expected = ["/", "/comes", "/comes/too", "/goes+", "/goes/too+", "/stays"];
     assert_eq!(paths(watcher.tree(), "/"), expected);
     assert_eq!((watcher.stats().overflows, watcher.stats().rescans), (1, 1));
     // What the rescan found is watched.
     fs::create_dir(dir.path().join("comes/too/late")).unwrap();
-    let all = [
-        "/",
-        "/comes",
-        "/comes/too",
-        "/comes/too/late",
-        "/goes+",
-        "/goes/too+",
-        "/stays",
-    ];
+    let all = ["/", "/comes", "/comes/too", "/comes/too/late", "/goes+", "/goes/too+", "/stays"];
     expect(&mut watcher, "/", &all);
     drop(held);
 }
@@ -231,10 +185,7 @@ fn without_inotify_the_tree_is_read_now_and_then() {
     let mut watcher =
         CgroupWatcher::start_with(refused, root, DEAD_GRACE, MAX_CGROUPS, start).unwrap();
     let problem = watcher.problem().unwrap().to_string();
-    assert!(
-        problem.contains("fs.inotify.max_user_instances"),
-        "{problem}"
-    );
+    assert!(problem.contains("fs.inotify.max_user_instances"), "{problem}");
     assert_eq!(watcher.stats().watch_failures, 2);
 
     fs::create_dir(dir.path().join("b")).unwrap();
@@ -253,16 +204,8 @@ fn without_inotify_the_tree_is_read_now_and_then() {
 #[test]
 fn a_missing_watch_names_the_sysctl() {
     let source = io::Error::from(io::ErrorKind::StorageFull);
-    let error = WatchError::NoWatchLeft {
-        path: PathBuf::from("/a"),
-        source,
-    };
-    assert!(
-        error
-            .to_string()
-            .contains("sysctl -w fs.inotify.max_user_watches="),
-        "{error}"
-    );
+    let error = WatchError::NoWatchLeft { path: PathBuf::from("/a"), source };
+    assert!(error.to_string().contains("sysctl -w fs.inotify.max_user_watches="), "{error}");
 }
 
 #[test]
@@ -282,19 +225,10 @@ fn the_cap_holds_and_room_is_used_again() {
     watcher.refresh(start);
     let refreshed = watcher.refresh(start + RESCAN_EVERY);
     assert_eq!(refreshed.tree.len(), 3);
-    assert!(
-        refreshed
-            .tree
-            .iter()
-            .all(super::super::tree::CgroupEntry::is_live)
-    );
+    assert!(refreshed.tree.iter().all(super::super::tree::CgroupEntry::is_live));
     assert_eq!(watcher.stats().rescans, 1);
     watcher.refresh(start + RESCAN_EVERY * 2);
-    assert_eq!(
-        watcher.stats().rescans,
-        1,
-        "all are in: nothing to look for"
-    );
+    assert_eq!(watcher.stats().rescans, 1, "all are in: nothing to look for");
 }
 
 #[test]
@@ -327,11 +261,7 @@ fn watches_of_removed_cgroups_are_given_back() {
         watcher.refresh(Instant::now() + DEAD_GRACE);
     }
     // Other tests watch too; a leak would be a hundred.
-    assert!(
-        n_watches() < before + 50,
-        "{before} watches became {}",
-        n_watches()
-    );
+    assert!(n_watches() < before + 50, "{before} watches became {}", n_watches());
 }
 
 /// All inotify watches of this process.
@@ -340,10 +270,6 @@ fn n_watches() -> usize {
         .unwrap()
         .flatten()
         .filter_map(|entry| fs::read_to_string(entry.path()).ok())
-        .map(|text| {
-            text.lines()
-                .filter(|line| line.starts_with("inotify wd"))
-                .count()
-        })
+        .map(|text| text.lines().filter(|line| line.starts_with("inotify wd")).count())
         .sum()
 }

@@ -50,12 +50,7 @@ pub(super) struct Behaviour {
 
 impl Default for Behaviour {
     fn default() -> Self {
-        Self {
-            page: page(1, 1),
-            fails: false,
-            ready: || Readiness::Ready,
-            n_passes: 1_000,
-        }
+        Self { page: page(1, 1), fails: false, ready: || Readiness::Ready, n_passes: 1_000 }
     }
 }
 
@@ -85,15 +80,9 @@ impl App for TestApp {
 
     async fn metrics(&self) -> Result<Arc<Page>, NoPage> {
         self.tell(Event::Collecting);
-        self.gate
-            .acquire()
-            .await
-            .expect("the gate is never closed")
-            .forget();
+        self.gate.acquire().await.expect("the gate is never closed").forget();
         if self.behaviour.fails {
-            return Err(NoPage {
-                cause: std::fmt::Error,
-            });
+            return Err(NoPage { cause: std::fmt::Error });
         }
         Ok(Arc::clone(&self.page))
     }
@@ -103,18 +92,13 @@ impl App for TestApp {
     }
 
     fn landing(&self) -> Landing {
-        let attachment = Attachment::Absent {
-            reason: "no <BTF>".to_owned(),
-        };
+        let attachment = Attachment::Absent { reason: "no <BTF>".to_owned() };
         Landing {
             version: "0.1.0".to_owned(),
             node_name: "node-1".to_owned(),
             kernel: "6.12".to_owned(),
             uptime: Duration::from_secs(1),
-            probes: vec![ProbeState {
-                name: "cpu_throttle".to_owned(),
-                attachment,
-            }],
+            probes: vec![ProbeState { name: "cpu_throttle".to_owned(), attachment }],
             sources: Vec::new(),
         }
     }
@@ -133,15 +117,9 @@ pub(super) fn page(n_series: usize, size_bytes: usize) -> Page {
     let series = |idx: usize| {
         let labels = [("idx", idx.to_string()), ("name", "x".repeat(size_bytes))];
         let labels = Labels::new(labels).expect("two names");
-        Series {
-            labels,
-            value: Value::Number(1.0),
-        }
+        Series { labels, value: Value::Number(1.0) }
     };
-    Page::new(vec![PageFamily {
-        desc: &DESC,
-        series: (0..n_series).map(series).collect(),
-    }])
+    Page::new(vec![PageFamily { desc: &DESC, series: (0..n_series).map(series).collect() }])
 }
 
 /// A running server.
@@ -155,9 +133,7 @@ pub(super) struct Harness {
 
 impl Harness {
     pub(super) async fn start(behaviour: Behaviour, limits: Limits) -> Self {
-        let server = Server::bind(([127, 0, 0, 1], 0).into(), limits)
-            .await
-            .expect("a free port");
+        let server = Server::bind(([127, 0, 0, 1], 0).into(), limits).await.expect("a free port");
         let address = server.local_addr();
         let (events_in, events) = mpsc::unbounded_channel();
         let gate = Arc::new(Semaphore::new(behaviour.n_passes));
@@ -171,13 +147,7 @@ impl Harness {
         let serving = tokio::spawn(server.serve(Arc::new(app), async {
             stopped.await.expect("the harness tells when to stop");
         }));
-        Self {
-            address,
-            events,
-            gate,
-            stop: Some(stop),
-            serving,
-        }
+        Self { address, events, gate, stop: Some(stop), serving }
     }
 
     /// Lets scrapes pass.
@@ -191,9 +161,7 @@ impl Harness {
     }
 
     pub(super) async fn stopped(self) {
-        in_time(self.serving)
-            .await
-            .expect("the server does not panic");
+        in_time(self.serving).await.expect("the server does not panic");
     }
 
     /// Waits for an event; earlier ones are passed over.
@@ -203,32 +171,20 @@ impl Harness {
     }
 
     pub(super) async fn connect(&self) -> Client {
-        Client(
-            in_time(TcpStream::connect(self.address))
-                .await
-                .expect("the server listens"),
-        )
+        Client(in_time(TcpStream::connect(self.address)).await.expect("the server listens"))
     }
 
     /// A client whose socket takes little.
     pub(super) async fn connect_narrowly(&self) -> Client {
         let socket = TcpSocket::new_v4().expect("a socket");
         socket.set_recv_buffer_size(4096).expect("a small buffer");
-        Client(
-            in_time(socket.connect(self.address))
-                .await
-                .expect("the server listens"),
-        )
+        Client(in_time(socket.connect(self.address)).await.expect("the server listens"))
     }
 
     /// One request on a connection of its own; `head` is its first line and headers.
     pub(super) async fn ask(&self, head: &str) -> Reply {
         let mut client = self.connect().await;
-        client
-            .send(&format!(
-                "{head}\r\nHost: test\r\nConnection: close\r\n\r\n"
-            ))
-            .await;
+        client.send(&format!("{head}\r\nHost: test\r\nConnection: close\r\n\r\n")).await;
         let mut replies = client.replies().await;
         assert_eq!(replies.len(), 1);
         replies.remove(0)
@@ -236,9 +192,7 @@ impl Harness {
 }
 
 pub(super) async fn in_time<T>(future: impl Future<Output = T>) -> T {
-    tokio::time::timeout(DEADLINE, future)
-        .await
-        .expect("it happens in time")
+    tokio::time::timeout(DEADLINE, future).await.expect("it happens in time")
 }
 
 /// A client that sends what it likes.
@@ -246,9 +200,7 @@ pub(super) struct Client(TcpStream);
 
 impl Client {
     pub(super) async fn send(&mut self, text: &str) {
-        in_time(self.0.write_all(text.as_bytes()))
-            .await
-            .expect("the server takes it");
+        in_time(self.0.write_all(text.as_bytes())).await.expect("the server takes it");
     }
 
     /// Reads until the server closes.
@@ -287,26 +239,12 @@ pub(super) struct Reply {
 impl Reply {
     /// The first answer, and what follows it; an answer to `HEAD` must come last.
     fn parse(bytes: &[u8]) -> (Self, &[u8]) {
-        let head_len = bytes
-            .windows(4)
-            .position(|four| four == b"\r\n\r\n")
-            .expect("a head ends");
+        let head_len = bytes.windows(4).position(|four| four == b"\r\n\r\n").expect("a head ends");
         let (head, rest) = bytes.split_at(head_len + 4);
         let head = String::from_utf8(head.to_vec()).expect("a head is text");
-        let status = head
-            .split(' ')
-            .nth(1)
-            .and_then(|status| status.parse().ok());
-        let mut reply = Self {
-            status: status.expect("a status"),
-            head,
-            body: Vec::new(),
-        };
-        let body_len = reply
-            .header("content-length")
-            .expect("a length")
-            .parse()
-            .expect("a number");
+        let status = head.split(' ').nth(1).and_then(|status| status.parse().ok());
+        let mut reply = Self { status: status.expect("a status"), head, body: Vec::new() };
+        let body_len = reply.header("content-length").expect("a length").parse().expect("a number");
         let (body, rest) = rest.split_at(rest.len().min(body_len));
         reply.body = body.to_vec();
         (reply, rest)

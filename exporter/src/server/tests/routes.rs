@@ -24,16 +24,8 @@ async fn check(request: &str, status: u16, handler: Handler, content_type: &str,
     let mut harness = start(Behaviour::default()).await;
     let reply = harness.ask(&format!("{request} HTTP/1.1")).await;
     assert_eq!(reply.status, status, "{request}");
-    assert_eq!(
-        reply.header("content-type"),
-        Some(content_type),
-        "{request}"
-    );
-    assert_eq!(
-        reply.header("allow"),
-        (status == 405).then_some("GET, HEAD"),
-        "{request}"
-    );
+    assert_eq!(reply.header("content-type"), Some(content_type), "{request}");
+    assert_eq!(reply.header("allow"), (status == 405).then_some("GET, HEAD"), "{request}");
     assert!(reply.text().contains(part), "{request}: {}", reply.text());
     harness.wait_for(Event::Observed(handler, status)).await;
 }
@@ -80,24 +72,14 @@ async fn the_format_follows_accept() {
     let harness = start(Behaviour::default()).await;
     for (header, format) in [
         ("", Format::Text004),
-        (
-            "\r\nAccept: application/openmetrics-text;version=1.0.0",
-            Format::OpenMetrics100,
-        ),
-        (
-            "\r\nAccept: image/png\r\nAccept: application/openmetrics-text",
-            Format::OpenMetrics100,
-        ),
+        ("\r\nAccept: application/openmetrics-text;version=1.0.0", Format::OpenMetrics100),
+        ("\r\nAccept: image/png\r\nAccept: application/openmetrics-text", Format::OpenMetrics100),
         ("\r\nAccept: \u{fffd}garbage;;;,,", Format::Text004),
         ("\r\nAccept: more garbage", Format::Text004),
     ] {
         let reply = harness.ask(&format!("GET /metrics HTTP/1.1{header}")).await;
         assert_eq!(reply.status, 200, "{header}");
-        assert_eq!(
-            reply.header("content-type"),
-            Some(format.content_type()),
-            "{header}"
-        );
+        assert_eq!(reply.header("content-type"), Some(format.content_type()), "{header}");
         assert_eq!(reply.header("vary"), Some("Accept, Accept-Encoding"));
         assert_eq!(reply.body, encode(&page(1, 1), format), "{header}");
     }
@@ -109,52 +91,29 @@ async fn gzip_is_the_same_page() {
     for n_series in [1, 1_000] {
         let page = page(n_series, 100);
         let expected = encode(&page, Format::Text004);
-        let harness = start(Behaviour {
-            page,
-            ..Behaviour::default()
-        })
-        .await;
-        let plain = harness
-            .ask("GET /metrics HTTP/1.1\r\nAccept-Encoding: gzip;q=0")
-            .await;
+        let harness = start(Behaviour { page, ..Behaviour::default() }).await;
+        let plain = harness.ask("GET /metrics HTTP/1.1\r\nAccept-Encoding: gzip;q=0").await;
         assert_eq!(plain.header("content-encoding"), None);
         assert_eq!(plain.body, expected);
-        let gzip = harness
-            .ask("GET /metrics HTTP/1.1\r\nAccept-Encoding: gzip")
-            .await;
+        let gzip = harness.ask("GET /metrics HTTP/1.1\r\nAccept-Encoding: gzip").await;
         assert_eq!(gzip.header("content-encoding"), Some("gzip"));
         let mut body = Vec::new();
-        GzDecoder::new(gzip.body.as_slice())
-            .read_to_end(&mut body)
-            .expect("it is gzip");
+        GzDecoder::new(gzip.body.as_slice()).read_to_end(&mut body).expect("it is gzip");
         assert_eq!(body, expected);
     }
 }
 
 #[tokio::test]
 async fn not_ready_says_why() {
-    let ready = || Readiness::NotReady {
-        reason: "no source has run yet".to_owned(),
-    };
-    let harness = start(Behaviour {
-        ready,
-        ..Behaviour::default()
-    })
-    .await;
+    let ready = || Readiness::NotReady { reason: "no source has run yet".to_owned() };
+    let harness = start(Behaviour { ready, ..Behaviour::default() }).await;
     let reply = harness.ask("GET /readyz HTTP/1.1").await;
-    assert_eq!(
-        (reply.status, reply.text()),
-        (503, "not ready: no source has run yet\n")
-    );
+    assert_eq!((reply.status, reply.text()), (503, "not ready: no source has run yet\n"));
 }
 
 #[tokio::test]
 async fn a_page_that_cannot_be_made_says_why() {
-    let harness = start(Behaviour {
-        fails: true,
-        ..Behaviour::default()
-    })
-    .await;
+    let harness = start(Behaviour { fails: true, ..Behaviour::default() }).await;
     let reply = harness.ask("GET /metrics HTTP/1.1").await;
     assert_eq!(reply.status, 500);
     let cause = std::fmt::Error;
@@ -190,9 +149,7 @@ async fn a_request_with_a_body_is_refused() {
         "Content-Length: 5\r\nExpect: 100-continue\r\n\r\n",
     ] {
         let mut client = harness.connect().await;
-        client
-            .send(&format!("POST /metrics HTTP/1.1\r\nHost: test\r\n{body}"))
-            .await;
+        client.send(&format!("POST /metrics HTTP/1.1\r\nHost: test\r\n{body}")).await;
         let replies = client.replies().await;
         assert_eq!(replies.len(), 1, "{body}");
         assert_eq!(replies[0].status, 413, "{body}");
@@ -205,12 +162,8 @@ async fn a_request_with_a_body_is_refused() {
 async fn a_refused_client_can_finish_sending() {
     let mut harness = start(Behaviour::default()).await;
     let mut client = harness.connect().await;
-    client
-        .send("GET / HTTP/1.1\r\nHost: test\r\nContent-Length: 200000\r\n\r\n")
-        .await;
-    harness
-        .wait_for(Event::Observed(Handler::Landing, 413))
-        .await;
+    client.send("GET / HTTP/1.1\r\nHost: test\r\nContent-Length: 200000\r\n\r\n").await;
+    harness.wait_for(Event::Observed(Handler::Landing, 413)).await;
     for _ in 0..200 {
         client.send(&"x".repeat(1_000)).await;
     }
@@ -220,24 +173,16 @@ async fn a_refused_client_can_finish_sending() {
 #[tokio::test]
 async fn a_panic_costs_one_connection() {
     let ready = || panic!("a bug of the test");
-    let harness = start(Behaviour {
-        ready,
-        ..Behaviour::default()
-    })
-    .await;
+    let harness = start(Behaviour { ready, ..Behaviour::default() }).await;
     let mut client = harness.connect().await;
-    client
-        .send("GET /readyz HTTP/1.1\r\nHost: test\r\n\r\n")
-        .await;
+    client.send("GET /readyz HTTP/1.1\r\nHost: test\r\n\r\n").await;
     assert_eq!(client.rest().await.expect("the connection is closed"), b"");
     assert_eq!(harness.ask("GET /healthz HTTP/1.1").await.status, 200);
 }
 
 #[tokio::test]
 async fn an_address_in_use_is_an_error() {
-    let first = Server::bind(([127, 0, 0, 1], 0).into(), Limits::default())
-        .await
-        .expect("free");
+    let first = Server::bind(([127, 0, 0, 1], 0).into(), Limits::default()).await.expect("free");
     let error = Server::bind(first.local_addr(), Limits::default()).await;
     assert!(
         matches!(error, Err(ServerError::AddressInUse { address, .. }) if address == first.local_addr())
@@ -275,8 +220,5 @@ fn errors_say_where_and_what_to_do() {
             "failed to listen on 0.0.0.0:80, which is no address of this machine: set `listen:` to one that is, or to 0.0.0.0:80 for all"
         ],
     );
-    check(
-        io::ErrorKind::OutOfMemory,
-        expect!["failed to listen on 0.0.0.0:80: check `listen:`"],
-    );
+    check(io::ErrorKind::OutOfMemory, expect!["failed to listen on 0.0.0.0:80: check `listen:`"]);
 }

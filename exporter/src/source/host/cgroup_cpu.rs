@@ -143,11 +143,9 @@ impl CgroupCpu {
         }
         match first_failure {
             Some(error) if n_read == 0 => Err(error),
-            first_failure => Ok(Reading {
-                families: samples.into_families(),
-                n_failed,
-                first_failure,
-            }),
+            first_failure => {
+                Ok(Reading { families: samples.into_families(), n_failed, first_failure })
+            }
         }
     }
 
@@ -238,40 +236,22 @@ impl Samples {
 
     fn push_stat(&mut self, id: CgroupId, stat: CpuStat) {
         self.periods.push(sample(id, number(stat.n_periods)));
-        self.throttled_periods
-            .push(sample(id, number(stat.n_throttled)));
-        self.throttled_seconds
-            .push(sample(id, stat.throttled.as_secs_f64()));
+        self.throttled_periods.push(sample(id, number(stat.n_throttled)));
+        self.throttled_seconds.push(sample(id, stat.throttled.as_secs_f64()));
     }
 
     fn into_families(self) -> Vec<Family> {
         vec![
-            Family {
-                desc: &PERIODS,
-                samples: self.periods,
-            },
-            Family {
-                desc: &THROTTLED_PERIODS,
-                samples: self.throttled_periods,
-            },
-            Family {
-                desc: &THROTTLED_SECONDS,
-                samples: self.throttled_seconds,
-            },
-            Family {
-                desc: &QUOTA,
-                samples: self.quota,
-            },
+            Family { desc: &PERIODS, samples: self.periods },
+            Family { desc: &THROTTLED_PERIODS, samples: self.throttled_periods },
+            Family { desc: &THROTTLED_SECONDS, samples: self.throttled_seconds },
+            Family { desc: &QUOTA, samples: self.quota },
         ]
     }
 }
 
 fn sample(id: CgroupId, value: f64) -> Sample {
-    Sample {
-        subject: Subject::Cgroup(id),
-        labels: OwnLabels::new(),
-        value: Value::Number(value),
-    }
+    Sample { subject: Subject::Cgroup(id), labels: OwnLabels::new(), value: Value::Number(value) }
 }
 
 #[cfg(test)]
@@ -307,10 +287,7 @@ mod tests {
 
     impl Host {
         fn new(version: Version) -> Self {
-            Self {
-                dir: tempfile::tempdir().unwrap(),
-                version,
-            }
+            Self { dir: tempfile::tempdir().unwrap(), version }
         }
 
         fn write(&self, path: &str, files: &[(&str, &str)]) {
@@ -337,11 +314,8 @@ mod tests {
     }
 
     fn tree(entries: &[(CgroupId, &str, State)]) -> CgroupTree {
-        let entry = |&(id, path, state): &(_, &str, _)| CgroupEntry {
-            id,
-            path: Arc::from(path),
-            state,
-        };
+        let entry =
+            |&(id, path, state): &(_, &str, _)| CgroupEntry { id, path: Arc::from(path), state };
         entries.iter().map(entry).collect()
     }
 
@@ -351,9 +325,7 @@ mod tests {
         assert!(descs.iter().copied().eq(METRICS), "always all families");
         [0, 1, 2, 3].map(|idx| {
             let samples = &reading.families[idx].samples;
-            let mut mine = samples
-                .iter()
-                .filter(|it| it.subject == Subject::Cgroup(id));
+            let mut mine = samples.iter().filter(|it| it.subject == Subject::Cgroup(id));
             let value = mine.next().map(|sample| match sample.value {
                 Value::Number(number) => number,
                 Value::Histogram(_) => panic!("not a number"),
@@ -376,14 +348,8 @@ mod tests {
     #[test]
     fn gives_nothing_where_there_is_no_quota() {
         let v2 = Host::new(Version::V2);
-        v2.write(
-            "limited",
-            &[("cpu.max", "10000 100000\n"), ("cpu.stat", STAT_V2)],
-        );
-        v2.write(
-            "free",
-            &[("cpu.max", "max 100000\n"), ("cpu.stat", STAT_V2)],
-        );
+        v2.write("limited", &[("cpu.max", "10000 100000\n"), ("cpu.stat", STAT_V2)]);
+        v2.write("free", &[("cpu.max", "max 100000\n"), ("cpu.stat", STAT_V2)]);
         v2.write("without-controller", &[("cpu.stat", "usage_usec 9\n")]);
         let v1 = Host::new(Version::V1);
         let period = ("cpu.cfs_period_us", "100000\n");
@@ -405,17 +371,8 @@ mod tests {
     #[test]
     fn one_bad_file_costs_one_cgroup() {
         let host = Host::new(Version::V2);
-        host.write(
-            "good",
-            &[("cpu.max", "10000 100000\n"), ("cpu.stat", STAT_V2)],
-        );
-        host.write(
-            "bad",
-            &[
-                ("cpu.max", "10000 100000\n"),
-                ("cpu.stat", "nr_periods x\n"),
-            ],
-        );
+        host.write("good", &[("cpu.max", "10000 100000\n"), ("cpu.stat", STAT_V2)]);
+        host.write("bad", &[("cpu.max", "10000 100000\n"), ("cpu.stat", "nr_periods x\n")]);
         host.write("worse", &[("cpu.max", &"9".repeat(5000))]);
         let entries = ["bad", "good", "worse"].map(|name| (host.id(name), name, State::Live));
         let tree_of_all = tree(&entries);
@@ -449,9 +406,7 @@ mod tests {
         assert_eq!(values(&reader.read(&live).unwrap(), a), kept);
         assert_eq!(values(&reader.read(&live).unwrap(), a), kept);
 
-        let dead = State::Dead {
-            since: Instant::now(),
-        };
+        let dead = State::Dead { since: Instant::now() };
         let known = tree(&[(a, "/a", dead), (b, "/b", State::Live)]);
         assert_eq!(values(&reader.read(&known).unwrap(), a), kept);
         let freed = tree(&[(b, "/b", State::Live)]);
@@ -468,10 +423,7 @@ mod tests {
             host.write("a", &files);
             let a = host.id("a");
             let live = tree(&[(a, "/a", State::Live)]);
-            assert_eq!(
-                values(&reader.read(&live).unwrap(), a),
-                all(40.0, 8.0, 1.5, 0.1)
-            );
+            assert_eq!(values(&reader.read(&live).unwrap(), a), all(40.0, 8.0, 1.5, 0.1));
             // By its own file, or with the whole controller.
             if lifted.is_empty() {
                 fs::remove_file(host.dir.path().join("a/cpu.max")).unwrap();
@@ -493,10 +445,7 @@ mod tests {
         fs::rename(host.dir.path().join("a"), host.dir.path().join("old")).unwrap();
         let fresh = STAT_V2.replace("40", "1");
         host.write("a", &[("cpu.max", "10000 100000\n"), ("cpu.stat", &fresh)]);
-        assert_eq!(
-            values(&reader.read(&live).unwrap(), a),
-            counters(40.0, 8.0, 1.5)
-        );
+        assert_eq!(values(&reader.read(&live).unwrap(), a), counters(40.0, 8.0, 1.5));
     }
 
     #[test]
@@ -508,10 +457,8 @@ mod tests {
             Version::V1 => fs::write(dir.join("cpu.cfs_quota_us"), "25000"),
             Version::V2 => fs::write(dir.join("cpu.max"), "25000 100000"),
         };
-        let dirs: Vec<PathBuf> = ["limited", "free"]
-            .iter()
-            .map(|name| cgroup.dir.join(name))
-            .collect();
+        let dirs: Vec<PathBuf> =
+            ["limited", "free"].iter().map(|name| cgroup.dir.join(name)).collect();
         for dir in &dirs {
             fs::create_dir(dir).unwrap();
         }
@@ -534,20 +481,10 @@ mod tests {
         fs::remove_dir(&dirs[0]).unwrap();
         let ended = counters(0.0, 0.0, 0.0);
         for reader in &mut readers {
-            assert_eq!(
-                values(&reader.read(watcher.tree()).unwrap(), ids[0]),
-                ended,
-                "not noticed"
-            );
+            assert_eq!(values(&reader.read(watcher.tree()).unwrap(), ids[0]), ended, "not noticed");
         }
         let deadline = Instant::now() + Duration::from_secs(5);
-        while watcher
-            .refresh(Instant::now())
-            .tree
-            .get(ids[0])
-            .unwrap()
-            .is_live()
-        {
+        while watcher.refresh(Instant::now()).tree.get(ids[0]).unwrap().is_live() {
             assert!(Instant::now() < deadline, "its end was not noticed");
         }
         for reader in &mut readers {

@@ -60,11 +60,7 @@ pub fn parse_cpu_stat(text: &str) -> Result<CpuStat, ParseError> {
         let Some((key, value)) = line.split_once(' ') else {
             continue;
         };
-        let count = || {
-            count(value).ok_or_else(|| ParseError::Number {
-                line: line.to_owned(),
-            })
-        };
+        let count = || count(value).ok_or_else(|| ParseError::Number { line: line.to_owned() });
         match key {
             "nr_periods" => n_periods = Some(count()?),
             "nr_throttled" => n_throttled = Some(count()?),
@@ -75,30 +71,23 @@ pub fn parse_cpu_stat(text: &str) -> Result<CpuStat, ParseError> {
     }
     Ok(CpuStat {
         n_periods: n_periods.ok_or(ParseError::Missing { key: "nr_periods" })?,
-        n_throttled: n_throttled.ok_or(ParseError::Missing {
-            key: "nr_throttled",
-        })?,
-        throttled: throttled.ok_or(ParseError::Missing {
-            key: "throttled_usec or throttled_time",
-        })?,
+        n_throttled: n_throttled.ok_or(ParseError::Missing { key: "nr_throttled" })?,
+        throttled: throttled
+            .ok_or(ParseError::Missing { key: "throttled_usec or throttled_time" })?,
     })
 }
 
 /// Reads `cpu.max`: the quota in cores, `None` for `max`.
 pub fn parse_cpu_max(text: &str) -> Result<Option<f64>, ParseError> {
     let line = text.trim_end();
-    let error = || ParseError::Number {
-        line: line.to_owned(),
-    };
+    let error = || ParseError::Number { line: line.to_owned() };
     let (quota, period) = line.split_once(' ').ok_or_else(error)?;
     let period_us = period_us(line, period)?;
     if quota == "max" {
         return Ok(None);
     }
     let quota_us: Option<u64> = quota.parse().ok();
-    Ok(Some(
-        number(quota_us.ok_or_else(error)?) / number(period_us),
-    ))
+    Ok(Some(number(quota_us.ok_or_else(error)?) / number(period_us)))
 }
 
 /// Reads v1's `cpu.cfs_quota_us`: `None` for -1.
@@ -107,9 +96,7 @@ pub fn parse_quota_us(text: &str) -> Result<Option<u64>, ParseError> {
         "-1" => Ok(None),
         line => match line.parse() {
             Ok(quota_us) => Ok(Some(quota_us)),
-            Err(_) => Err(ParseError::Number {
-                line: line.to_owned(),
-            }),
+            Err(_) => Err(ParseError::Number { line: line.to_owned() }),
         },
     }
 }
@@ -122,31 +109,20 @@ pub fn parse_period_us(text: &str) -> Result<u64, ParseError> {
 
 fn period_us(line: &str, period: &str) -> Result<u64, ParseError> {
     match period.parse() {
-        Ok(0) => Err(ParseError::ZeroPeriod {
-            line: line.to_owned(),
-        }),
+        Ok(0) => Err(ParseError::ZeroPeriod { line: line.to_owned() }),
         Ok(period_us) => Ok(period_us),
-        Err(_) => Err(ParseError::Number {
-            line: line.to_owned(),
-        }),
+        Err(_) => Err(ParseError::Number { line: line.to_owned() }),
     }
 }
 
 /// The kernel keeps the periods in an `int` and prints it with `%d`: with periods of 1 ms it is negative after 25 days.
 fn count(text: &str) -> Option<u64> {
-    let wrapped = || {
-        text.parse::<i32>()
-            .ok()
-            .map(|number| u64::from(number.cast_unsigned()))
-    };
+    let wrapped = || text.parse::<i32>().ok().map(|number| u64::from(number.cast_unsigned()));
     text.parse().ok().or_else(wrapped)
 }
 
 /// A count as Prometheus takes it.
-#[expect(
-    clippy::cast_precision_loss,
-    reason = "Prometheus has no other numbers"
-)]
+#[expect(clippy::cast_precision_loss, reason = "Prometheus has no other numbers")]
 pub(super) fn number(count: u64) -> f64 {
     count as f64
 }
@@ -160,9 +136,7 @@ mod tests {
     };
 
     fn number_error<T>(line: &str) -> Result<T, ParseError> {
-        Err(ParseError::Number {
-            line: line.to_owned(),
-        })
+        Err(ParseError::Number { line: line.to_owned() })
     }
 
     #[test]
@@ -204,14 +178,8 @@ mod tests {
         check("", missing("nr_periods"));
         check("usage_usec 5\nuser_usec 3\n", missing("nr_periods"));
         check("nr_periods 1\nthrottled_usec 1\n", missing("nr_throttled"));
-        check(
-            "nr_periods 1\nnr_throttled 1\n",
-            missing("throttled_usec or throttled_time"),
-        );
-        check(
-            "nr_periods\nnr_throttled 1\nthrottled_usec 1\n",
-            missing("nr_periods"),
-        );
+        check("nr_periods 1\nnr_throttled 1\n", missing("throttled_usec or throttled_time"));
+        check("nr_periods\nnr_throttled 1\nthrottled_usec 1\n", missing("nr_periods"));
         check("nr_periods x\n", number_error("nr_periods x"));
         check("nr_periods \n", number_error("nr_periods "));
         check("nr_periods 1 2\n", number_error("nr_periods 1 2"));
@@ -232,22 +200,14 @@ mod tests {
         check("max 100000", Ok(None));
         check("10000 100000\n", Ok(Some(0.1)));
         check("250000 100000\n", Ok(Some(2.5)));
-        check(
-            "18446744073709551615 1\n",
-            Ok(Some(18_446_744_073_709_551_615.0)),
-        );
+        check("18446744073709551615 1\n", Ok(Some(18_446_744_073_709_551_615.0)));
         check("", number_error(""));
         check("max\n", number_error("max"));
         check("x 100000\n", number_error("x 100000"));
         check("-1 100000\n", number_error("-1 100000"));
         check("100000 max\n", number_error("100000 max"));
         check("1 2 3\n", number_error("1 2 3"));
-        check(
-            "10000 0\n",
-            Err(ParseError::ZeroPeriod {
-                line: "10000 0".to_owned(),
-            }),
-        );
+        check("10000 0\n", Err(ParseError::ZeroPeriod { line: "10000 0".to_owned() }));
     }
 
     #[test]
@@ -265,12 +225,7 @@ mod tests {
             assert_eq!(parse_period_us(text), expected, "{text:?}");
         };
         period("100000\n", Ok(100_000));
-        period(
-            "0\n",
-            Err(ParseError::ZeroPeriod {
-                line: "0".to_owned(),
-            }),
-        );
+        period("0\n", Err(ParseError::ZeroPeriod { line: "0".to_owned() }));
         period("-1\n", number_error("-1"));
         period("\n", number_error(""));
     }

@@ -53,9 +53,9 @@ pub(super) fn max_kept_files(limits: &str) -> usize {
         .and_then(|line| line.split_whitespace().next());
     match soft_limit {
         Some("unlimited") => MAX_KEPT_FILES,
-        Some(number) => number
-            .parse::<usize>()
-            .map_or(DEFAULT_KEPT_FILES, |max| MAX_KEPT_FILES.min(max / 2)),
+        Some(number) => {
+            number.parse::<usize>().map_or(DEFAULT_KEPT_FILES, |max| MAX_KEPT_FILES.min(max / 2))
+        }
         None => DEFAULT_KEPT_FILES,
     }
 }
@@ -71,12 +71,7 @@ pub(super) struct FileReader {
 
 impl FileReader {
     pub(super) fn new(max_kept: usize) -> Self {
-        Self {
-            dir: PathBuf::new(),
-            buffer: vec![0; BUFFER_BYTES],
-            n_kept: 0,
-            max_kept,
-        }
+        Self { dir: PathBuf::new(), buffer: vec![0; BUFFER_BYTES], n_kept: 0, max_kept }
     }
 
     /// Goes to a cgroup's directory.
@@ -105,18 +100,12 @@ impl FileReader {
                 if is_vanished(&error) {
                     return Ok(None);
                 }
-                return Err(ReadError::Read {
-                    path: self.dir.join(name),
-                    source: error,
-                });
+                return Err(ReadError::Read { path: self.dir.join(name), source: error });
             }
         };
         match text(&self.buffer, n_bytes).and_then(parse) {
             Ok(value) => Ok(Some(value)),
-            Err(source) => Err(ReadError::Parse {
-                path: self.dir.join(name),
-                source,
-            }),
+            Err(source) => Err(ReadError::Parse { path: self.dir.join(name), source }),
         }
     }
 
@@ -202,11 +191,6 @@ mod tests {
         reader.close(&mut kept[0]);
         reader.read(&mut kept[2], "c", parse_quota_us).unwrap();
         assert_eq!(kept.each_ref().map(Option::is_some), [false, true, true]);
-        assert!(
-            reader
-                .read(&mut None, "absent", parse_quota_us)
-                .unwrap()
-                .is_none()
-        );
+        assert!(reader.read(&mut None, "absent", parse_quota_us).unwrap().is_none());
     }
 }

@@ -10,14 +10,8 @@ use crate::{
 };
 
 /// The families of this source.
-pub const METRICS: &[Desc] = &[
-    CPU_SECONDS,
-    MAX_FDS,
-    OPEN_FDS,
-    RESIDENT_MEMORY,
-    START_TIME,
-    VIRTUAL_MEMORY,
-];
+pub const METRICS: &[Desc] =
+    &[CPU_SECONDS, MAX_FDS, OPEN_FDS, RESIDENT_MEMORY, START_TIME, VIRTUAL_MEMORY];
 
 const CPU_SECONDS: Desc = Desc {
     name: "process_cpu_seconds_total",
@@ -81,33 +75,21 @@ impl Source for ProcessSource {
         _tree: &CgroupTree,
         _freed: &[CgroupId],
     ) -> Result<Collected, SourceError> {
-        Ok(Collected {
-            families: read()?,
-            stats: SourceStats::Plain,
-        })
+        Ok(Collected { families: read()?, stats: SourceStats::Plain })
     }
 }
 
-#[expect(
-    clippy::cast_precision_loss,
-    reason = "bytes, ticks and descriptors are far below 2^53"
-)]
+#[expect(clippy::cast_precision_loss, reason = "bytes, ticks and descriptors are far below 2^53")]
 fn read() -> ProcResult<Vec<Family>> {
     let process = Process::myself()?;
     let stat = process.stat()?;
     let ticks_per_second = procfs::ticks_per_second() as f64;
     let boot_seconds = procfs::boot_time_secs()? as f64;
     let mut families = vec![
-        family(
-            &CPU_SECONDS,
-            (stat.utime + stat.stime) as f64 / ticks_per_second,
-        ),
+        family(&CPU_SECONDS, (stat.utime + stat.stime) as f64 / ticks_per_second),
         family(&OPEN_FDS, process.fd_count()? as f64),
         family(&RESIDENT_MEMORY, stat.rss_bytes().get() as f64),
-        family(
-            &START_TIME,
-            boot_seconds + stat.starttime as f64 / ticks_per_second,
-        ),
+        family(&START_TIME, boot_seconds + stat.starttime as f64 / ticks_per_second),
         family(&VIRTUAL_MEMORY, stat.vsize as f64),
     ];
     // An unlimited number of descriptors has no number to give.
@@ -118,15 +100,9 @@ fn read() -> ProcResult<Vec<Family>> {
 }
 
 fn family(desc: &'static Desc, number: f64) -> Family {
-    let sample = Sample {
-        subject: Subject::Node,
-        labels: Vec::new(),
-        value: Value::Number(number),
-    };
-    Family {
-        desc,
-        samples: vec![sample],
-    }
+    let sample =
+        Sample { subject: Subject::Node, labels: Vec::new(), value: Value::Number(number) };
+    Family { desc, samples: vec![sample] }
 }
 
 #[cfg(test)]
@@ -139,9 +115,7 @@ mod tests {
         let families = read().unwrap();
         assert_eq!(families.len(), METRICS.len());
         for family in families {
-            let Value::Number(number) = family.samples[0].value else {
-                panic!("a number")
-            };
+            let Value::Number(number) = family.samples[0].value else { panic!("a number") };
             assert!(number >= 0.0, "{} is {number}", family.desc.name);
         }
     }

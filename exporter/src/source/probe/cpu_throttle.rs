@@ -23,32 +23,21 @@ pub(super) const PROBE: ProbeDef = ProbeDef {
     name: "cpu_throttle",
     object: aya::include_bytes_aligned!(concat!(env!("OUT_DIR"), "/cpu_throttle")),
     metrics: &[DURATION],
+    instead: "how often and how long in sum each cgroup was throttled, from cpu.stat (podmeter_cpu_cfs_*)",
     globals,
     hooks: &[
         HookDef {
             kind: HookKind::Fentry,
             programs: &[
-                ProgramDef {
-                    name: "fentry_unthrottle",
-                    function: "unthrottle_cfs_rq",
-                },
-                ProgramDef {
-                    name: "fexit_unthrottle",
-                    function: "unthrottle_cfs_rq",
-                },
+                ProgramDef { name: "fentry_unthrottle", function: "unthrottle_cfs_rq" },
+                ProgramDef { name: "fexit_unthrottle", function: "unthrottle_cfs_rq" },
             ],
         },
         HookDef {
             kind: HookKind::Kprobe,
             programs: &[
-                ProgramDef {
-                    name: "kprobe_unthrottle",
-                    function: "unthrottle_cfs_rq",
-                },
-                ProgramDef {
-                    name: "kretprobe_unthrottle",
-                    function: "unthrottle_cfs_rq",
-                },
+                ProgramDef { name: "kprobe_unthrottle", function: "unthrottle_cfs_rq" },
+                ProgramDef { name: "kretprobe_unthrottle", function: "unthrottle_cfs_rq" },
             ],
         },
     ],
@@ -91,23 +80,11 @@ fn globals(types: &KernelTypes) -> Result<Globals, BtfError> {
     Ok(vec![
         ("CFS_RQ_TG", types.offset("cfs_rq", "tg", 8)?),
         ("CFS_RQ_RQ", types.offset("cfs_rq", "rq", 8)?),
-        (
-            "CFS_RQ_THROTTLED_CLOCK",
-            types.offset("cfs_rq", "throttled_clock", 8)?,
-        ),
-        (
-            "CFS_RQ_RUNTIME_ENABLED",
-            types.offset("cfs_rq", "runtime_enabled", 4)?,
-        ),
-        (
-            "CFS_RQ_RUNTIME_REMAINING",
-            types.offset("cfs_rq", "runtime_remaining", 8)?,
-        ),
+        ("CFS_RQ_THROTTLED_CLOCK", types.offset("cfs_rq", "throttled_clock", 8)?),
+        ("CFS_RQ_RUNTIME_ENABLED", types.offset("cfs_rq", "runtime_enabled", 4)?),
+        ("CFS_RQ_RUNTIME_REMAINING", types.offset("cfs_rq", "runtime_remaining", 8)?),
         ("RQ_CLOCK", types.offset("rq", "clock", 8)?),
-        (
-            "TASK_GROUP_CGROUP",
-            types.offset("task_group", "css.cgroup", 8)?,
-        ),
+        ("TASK_GROUP_CGROUP", types.offset("task_group", "css.cgroup", 8)?),
         ("CGROUP_KN", types.offset("cgroup", "kn", 8)?),
         ("KERNFS_NODE_ID", types.offset("kernfs_node", "id", 8)?),
         ("RETURNS_EARLY", u32::from(returns_early)),
@@ -117,7 +94,7 @@ fn globals(types: &KernelTypes) -> Result<Globals, BtfError> {
 fn read(ebpf: &Ebpf) -> Result<ProbeReading, MapError> {
     let throttles = throttles(ebpf.map("THROTTLES"))?;
     let mut samples = Vec::new();
-    for entry in throttles.iter() {
+    for entry in &throttles {
         let (cgroup_id, throttles) = entry?;
         samples.push(Sample {
             subject: Subject::Cgroup(CgroupId(cgroup_id)),
@@ -127,10 +104,7 @@ fn read(ebpf: &Ebpf) -> Result<ProbeReading, MapError> {
     }
     let n_entries = samples.len();
     Ok(ProbeReading {
-        families: vec![Family {
-            desc: &DURATION,
-            samples,
-        }],
+        families: vec![Family { desc: &DURATION, samples }],
         skipped: skipped(ebpf)?,
         map: "THROTTLES",
         n_entries,
@@ -139,9 +113,7 @@ fn read(ebpf: &Ebpf) -> Result<ProbeReading, MapError> {
 }
 
 fn forget(ebpf: &mut Ebpf, cgroups: &[CgroupId]) -> Result<(), MapError> {
-    let map = ebpf
-        .map_mut("THROTTLES")
-        .ok_or_else(|| no_map("THROTTLES"))?;
+    let map = ebpf.map_mut("THROTTLES").ok_or_else(|| no_map("THROTTLES"))?;
     let mut throttles = HashMap::<_, u64, Throttles>::try_from(map)?;
     for cgroup in cgroups {
         match throttles.remove(&cgroup.0) {
@@ -160,11 +132,7 @@ fn histogram(throttles: &Throttles) -> Histogram {
         reason = "104 days of throttling are exact to the nanosecond"
     )]
     let sum = throttles.sum_ns as f64 / 1e9;
-    Histogram {
-        bounds: &BOUNDS_SECONDS,
-        buckets: throttles.buckets.to_vec(),
-        sum,
-    }
+    Histogram { bounds: &BOUNDS_SECONDS, buckets: throttles.buckets.to_vec(), sum }
 }
 
 fn skipped(ebpf: &Ebpf) -> Result<Vec<(&'static str, u64)>, MapError> {
@@ -172,12 +140,7 @@ fn skipped(ebpf: &Ebpf) -> Result<Vec<(&'static str, u64)>, MapError> {
     let slots = PerCpuArray::<_, u64>::try_from(map)?;
     Skip::ALL
         .iter()
-        .map(|reason| {
-            Ok((
-                reason.as_str(),
-                slots.get(&(*reason as u32), 0)?.iter().sum(),
-            ))
-        })
+        .map(|reason| Ok((reason.as_str(), slots.get(&(*reason as u32), 0)?.iter().sum())))
         .collect()
 }
 
@@ -203,10 +166,7 @@ mod tests {
 
     #[test]
     fn a_histogram_has_the_sum_in_seconds_and_every_bucket() {
-        let mut throttles = Throttles {
-            sum_ns: 90_500_000,
-            ..Throttles::ZERO
-        };
+        let mut throttles = Throttles { sum_ns: 90_500_000, ..Throttles::ZERO };
         throttles.buckets[0] = 1;
         throttles.buckets[12] = 1;
         let histogram = histogram(&throttles);

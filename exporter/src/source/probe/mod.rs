@@ -28,6 +28,8 @@ pub struct ProbeDef {
     pub name: &'static str,
     /// The families that it gives.
     pub metrics: &'static [Desc],
+    /// What there is without it, for people.
+    pub instead: &'static str,
     /// Ways of hooking it in, best first.
     pub hooks: &'static [HookDef],
     object: &'static [u8],
@@ -96,6 +98,8 @@ pub struct ProbeStatus {
     pub state: Result<HookKind, OffReason>,
     /// Why not a better hook, or why none at all, for people; empty if the best one is in use.
     pub reasons: Vec<String>,
+    /// What there is without it, for people.
+    pub instead: &'static str,
 }
 
 /// Why a probe is off, as a label value; [`ProbeStatus::reasons`] has the whole story.
@@ -149,12 +153,7 @@ const UNKNOWN_COLLECTIONS: u32 = 40;
 
 impl Probe {
     fn new(def: &'static ProbeDef, ebpf: Ebpf, hook: &'static HookDef) -> Self {
-        Self {
-            def,
-            ebpf,
-            hook,
-            unknown: Vec::new(),
-        }
+        Self { def, ebpf, hook, unknown: Vec::new() }
     }
 
     /// Frees the kernel's entries of cgroups that are gone for good.
@@ -162,10 +161,8 @@ impl Probe {
         if freed.is_empty() {
             return Ok(());
         }
-        (self.def.forget)(&mut self.ebpf, freed).map_err(|source| ProbeError {
-            probe: self.def.name,
-            source,
-        })?;
+        (self.def.forget)(&mut self.ebpf, freed)
+            .map_err(|source| ProbeError { probe: self.def.name, source })?;
         Ok(())
     }
 
@@ -238,10 +235,8 @@ impl Source for Probe {
 
     fn collect(&mut self, tree: &CgroupTree, freed: &[CgroupId]) -> Result<Collected, SourceError> {
         self.forget(freed)?;
-        let reading = (self.def.read)(&self.ebpf).map_err(|source| ProbeError {
-            probe: self.def.name,
-            source,
-        })?;
+        let reading = (self.def.read)(&self.ebpf)
+            .map_err(|source| ProbeError { probe: self.def.name, source })?;
         let expired = self.expired(&reading.families, tree);
         self.forget(&expired)?;
         Ok(Collected {

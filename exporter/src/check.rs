@@ -1,0 +1,195 @@
+//! `podmeter check`: what works on this machine, what does not, why, and what to do.
+
+use std::{fmt, fs};
+
+use crate::{
+    agent::Agent,
+    caps,
+    cgroup::hierarchy::{Hierarchy, Version},
+    config::Config,
+    error_chain::one_line,
+    server::{Server, limits::Limits},
+    source::probe::{HookKind, OffReason, ProbeStatus},
+};
+
+/// How one thing stands.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Verdict {
+    /// It works.
+    Ok,
+    /// It works less well than it could, or something beside it replaces it.
+    Warn,
+    /// It was asked for and will not work.
+    Fail,
+}
+
+/// One line of the report.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Finding {
+    /// The thing.
+    pub subject: String,
+    /// How it stands.
+    pub verdict: Verdict,
+    /// What was found.
+    pub text: String,
+    /// What to do; empty where nothing is to be done.
+    pub remedy: String,
+}
+
+impl fmt::Display for Finding {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let verdict = match self.verdict {
+            Verdict::Ok => "ok  ",
+            Verdict::Warn => "warn",
+            Verdict::Fail => "FAIL",
+        };
+        write!(formatter, "{verdict}  {:<20}  {}", self.subject, self.text)?;
+        if !self.remedy.is_empty() {
+            write!(formatter, "\n{:28}-> {}", "", self.remedy)?;
+        }
+        Ok(())
+    }
+}
+
+/// Looks at everything that the configuration asks for, in the order in which it is needed.
+pub async fn run(config: &Config) -> Vec<Finding> {
+    let mut findings = vec![kernel(config), capabilities(config), listen(config).await];
+    findings.push(cgroups(config));
+    match Agent::start(config) {
+        Ok(agent) => {
+            findings.extend(agent.probes().iter().map(probe));
+            findings.extend(sources(&agent).await);
+        }
+        Err(error) => findings.push(fail("self-metrics", one_line(&error), "report this bug")),
+    }
+    findings
+}
+
+/// Whether something that was asked for will not work.
+#[must_use]
+pub fn has_failed(findings: &[Finding]) -> bool {
+    findings.iter().any(|finding| finding.verdict == Verdict::Fail)
+}
+
+fn kernel(config: &Config) -> Finding {
+    let path = config.paths.proc.join("sys/kernel/osrelease");
+    match fs::read_to_string(&path) {
+        Ok(release) => ok("kernel", format!("Linux {}", release.trim())),
+        Err(error) => fail(
+            "kernel",
+            format!("cannot read {}: {error}", path.display()),
+            "mount procfs, or set paths.procfs",
+        ),
+    }
+}
+
+fn capabilities(config: &Config) -> Finding {
+    let wants_probes =
+        crate::source::probe::PROBES.iter().any(|probe| config.probes.enabled(probe.name));
+    match caps::check_bpf() {
+        Ok(()) => ok("capabilities", "loading and attaching eBPF programs is allowed".into()),
+        Err(error) if wants_probes => fail(
+            "capabilities",
+            one_line(&error),
+            "or switch the probes off: probes.<name>.enabled",
+        ),
+        Err(error) => warn("capabilities", one_line(&error), "nothing: no probe is switched on"),
+    }
+}
+
+async fn listen(config: &Config) -> Finding {
+    match Server::bind(config.listen, Limits::default()).await {
+        Ok(_free) => ok("listen", format!("{} is free", config.listen)),
+        // The error itself says what to do.
+        Err(error) => fail("listen", one_line(&error), ""),
+    }
+}
+
+fn cgroups(config: &Config) -> Finding {
+    match Hierarchy::find(&config.paths) {
+        Ok(hierarchy) => {
+            let version = match hierarchy.version {
+                Version::V1 => "v1",
+                Version::V2 => "v2",
+            };
+            let found = format!(
+                "cgroup {version}, the cpu controller is at {}",
+                hierarchy.mount_point.display()
+            );
+            match hierarchy.partial_view() {
+                None => ok("cgroups", found),
+                Some(warning) => fail("cgroups", found, &warning),
+            }
+        }
+        Err(error) => fail("cgroups", one_line(&error), "mount it, or set paths.cgroupfs"),
+    }
+}
+
+fn probe(status: &ProbeStatus) -> Finding {
+    let subject = format!("probe {}", status.name);
+    let reasons = status.reasons.join("; ");
+    match status.state {
+        Ok(hook) if reasons.is_empty() => ok(&subject, format!("attached by {}", hook.as_str())),
+        Ok(hook) => {
+            warn(&subject, format!("attached by {}; {reasons}", hook.as_str()), remedy_for(hook))
+        }
+        Err(OffReason::Disabled) => ok(&subject, reasons),
+        Err(reason) => fail(&subject, reasons, remedy(reason)),
+    }
+}
+
+fn remedy_for(hook: HookKind) -> &'static str {
+    match hook {
+        HookKind::Fentry => "",
+        HookKind::Kprobe => {
+            "nothing: the numbers are the same; fentry needs CONFIG_FUNCTION_TRACER and CONFIG_DEBUG_INFO_BTF"
+        }
+    }
+}
+
+fn remedy(reason: OffReason) -> &'static str {
+    match reason {
+        OffReason::Disabled => "",
+        OffReason::NotAllowed => "run as root, or in a privileged container",
+        OffReason::KernelTypes => {
+            "use a kernel with CONFIG_DEBUG_INFO_BTF=y, or switch the probe off"
+        }
+        OffReason::Refused => {
+            "use a kernel with kprobes or fentry that lockdown does not bar (cat /sys/kernel/security/lockdown), or \
+             switch the probe off; what the cgroup files say is measured all the same"
+        }
+    }
+}
+
+async fn sources(agent: &std::sync::Arc<Agent>) -> Vec<Finding> {
+    if let Err(error) = agent.collect().await {
+        return vec![fail("collection", one_line(&error), "report this bug")];
+    }
+    let finding = |run: crate::agent::SourceRun| {
+        let subject = format!("source {}", run.name);
+        match (run.last, run.last_error) {
+            (_, Some((_, error))) => fail(&subject, error, "see the log"),
+            (Some((_, duration)), None) => {
+                ok(&subject, format!("collected in {:.1} ms", duration.as_secs_f64() * 1e3))
+            }
+            (None, None) => fail(&subject, "did not answer".into(), "see the log"),
+        }
+    };
+    agent.runs().into_iter().map(finding).collect()
+}
+
+fn ok(subject: &str, text: String) -> Finding {
+    finding(subject, Verdict::Ok, text, "")
+}
+
+fn warn(subject: &str, text: String, remedy: &str) -> Finding {
+    finding(subject, Verdict::Warn, text, remedy)
+}
+
+fn fail(subject: &str, text: String, remedy: &str) -> Finding {
+    finding(subject, Verdict::Fail, text, remedy)
+}
+
+fn finding(subject: &str, verdict: Verdict, text: String, remedy: &str) -> Finding {
+    Finding { subject: subject.into(), verdict, text, remedy: remedy.into() }
+}

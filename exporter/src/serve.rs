@@ -1,0 +1,160 @@
+//! `podmeter run`: the agent behind the server, from start to SIGTERM.
+
+use std::{env, fs, future, net::SocketAddr, sync::Arc, time::Instant};
+
+use tokio::{
+    signal::unix::{SignalKind, signal},
+    task,
+};
+use tracing::{info, warn};
+
+use crate::{
+    agent::{Agent, CollectionError, SourceRun},
+    config::Config,
+    page::Page,
+    paths::HostPaths,
+    server::{
+        Server, ServerError,
+        app::{
+            App, Attachment, Handler, Landing, Outcome, ProbeState, Readiness, SourceError,
+            SourceState,
+        },
+        limits::{Limit, Limits},
+    },
+    source::probe::ProbeStatus,
+    telemetry::TelemetryError,
+};
+
+/// Why Podmeter does not serve.
+#[derive(Debug, thiserror::Error)]
+pub enum RunError {
+    /// It cannot listen.
+    #[error(transparent)]
+    Server(#[from] ServerError),
+    /// It cannot make its own metrics.
+    #[error(transparent)]
+    Telemetry(#[from] TelemetryError),
+    /// The start panicked.
+    #[error("starting ended early, which is a bug")]
+    Start(#[from] task::JoinError),
+}
+
+/// Serves until SIGTERM or SIGINT, then lets running requests finish.
+pub async fn run(config: Config) -> Result<(), RunError> {
+    let began = Instant::now();
+    // A port that is taken is found out before the kernel's types are parsed; requests that come early wait.
+    let server = Server::bind(config.listen, Limits::default()).await?;
+    let address = server.local_addr();
+    let paths = config.paths.clone();
+    let agent = task::spawn_blocking(move || Agent::start(&config)).await??;
+    let url = format!("http://{}/metrics", reachable(address));
+    info!(%address, start = ?began.elapsed(), "serving {url}");
+    let node = Node { agent, name: node_name(&paths), kernel: kernel(&paths) };
+    server.serve(Arc::new(node), stop_signal()).await;
+    info!("stopped");
+    Ok(())
+}
+
+/// The agent with what the landing page says of the machine.
+struct Node {
+    agent: Arc<Agent>,
+    name: String,
+    kernel: String,
+}
+
+impl App for Node {
+    type Error = CollectionError;
+
+    async fn metrics(&self) -> Result<Arc<Page>, CollectionError> {
+        self.agent.collect().await
+    }
+
+    fn ready(&self) -> Readiness {
+        match self.agent.no_cgroups() {
+            None => Readiness::Ready,
+            Some(reason) => Readiness::NotReady { reason: reason.into() },
+        }
+    }
+
+    fn landing(&self) -> Landing {
+        Landing {
+            version: env!("CARGO_PKG_VERSION").into(),
+            node_name: self.name.clone(),
+            kernel: self.kernel.clone(),
+            uptime: self.agent.started().elapsed(),
+            probes: self.agent.probes().iter().map(probe_state).collect(),
+            sources: self.agent.runs().into_iter().map(source_state).collect(),
+        }
+    }
+
+    fn observe(&self, handler: Handler, status: u16) {
+        self.agent.metrics().record_request(handler.as_str(), status);
+    }
+
+    fn limit_hit(&self, limit: Limit) {
+        self.agent.metrics().record_limit(limit.as_str());
+    }
+}
+
+fn probe_state(status: &ProbeStatus) -> ProbeState {
+    let reasons = status.reasons.join("; ");
+    let attachment = match status.state {
+        Ok(hook) if reasons.is_empty() => Attachment::Attached { hook: hook.as_str().into() },
+        Ok(hook) => Attachment::Attached { hook: format!("{} ({reasons})", hook.as_str()) },
+        Err(_) => Attachment::Absent { reason: format!("{reasons}; instead: {}", status.instead) },
+    };
+    ProbeState { name: status.name.into(), attachment }
+}
+
+fn source_state(run: SourceRun) -> SourceState {
+    let outcome = if run.success { Outcome::Success } else { Outcome::Failure };
+    SourceState {
+        name: run.name.into(),
+        last_run: run.last.map(|(ended, duration)| crate::server::app::SourceRun {
+            duration,
+            age: ended.elapsed(),
+            outcome,
+        }),
+        last_error: run.last_error.map(|(at, message)| SourceError { message, age: at.elapsed() }),
+    }
+}
+
+/// An address that a person on this machine can open.
+fn reachable(address: SocketAddr) -> SocketAddr {
+    let mut address = address;
+    if address.ip().is_unspecified() {
+        address.set_ip(match address {
+            SocketAddr::V4(_) => std::net::Ipv4Addr::LOCALHOST.into(),
+            SocketAddr::V6(_) => std::net::Ipv6Addr::LOCALHOST.into(),
+        });
+    }
+    address
+}
+
+async fn stop_signal() {
+    let (terminate, interrupt) = (signal(SignalKind::terminate()), signal(SignalKind::interrupt()));
+    let (Ok(mut terminate), Ok(mut interrupt)) = (terminate, interrupt) else {
+        warn!("signals cannot be caught; the process ends without finishing requests");
+        return future::pending().await;
+    };
+    tokio::select! {
+        _ = terminate.recv() => info!("SIGTERM: stopping"),
+        _ = interrupt.recv() => info!("SIGINT: stopping"),
+    }
+}
+
+fn node_name(paths: &HostPaths) -> String {
+    env::var("NODE_NAME").unwrap_or_else(|_not_in_a_pod| proc_text(paths, "sys/kernel/hostname"))
+}
+
+fn kernel(paths: &HostPaths) -> String {
+    proc_text(paths, "sys/kernel/osrelease")
+}
+
+/// A line of procfs for the landing page, where a gap is better than no page.
+fn proc_text(paths: &HostPaths, file: &str) -> String {
+    match fs::read_to_string(paths.proc.join(file)) {
+        Ok(text) => text.trim().into(),
+        Err(error) => format!("unknown: {file}: {error}"),
+    }
+}

@@ -1,0 +1,154 @@
+//! Offsets of kernel fields and prototypes of kernel functions, from the running kernel's own type information.
+//!
+//! Rust emits no CO-RE relocations, so what a program must know about the kernel's structures is looked up here, in
+//! `/sys/kernel/btf/vmlinux`, and handed to it as read-only globals.
+//! It refuses bit fields, whose offset a plain read cannot use, and names that are not there: both disable the probe.
+
+mod raw;
+
+use std::{fs, io, path::PathBuf};
+
+use self::raw::{Btf, Kind, Malformed, Place, TypeId};
+use crate::paths::HostPaths;
+
+/// The kernel's types.
+pub struct KernelTypes {
+    btf: Btf,
+}
+
+/// Why the kernel's types do not give what a probe needs.
+#[derive(Debug, thiserror::Error)]
+pub enum BtfError {
+    /// The file cannot be read.
+    #[error(
+        "cannot read the kernel's type information at {path} (the kernel needs CONFIG_DEBUG_INFO_BTF=y)"
+    )]
+    Read {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        source: io::Error,
+    },
+    /// The file is not BTF as it is known.
+    #[error("cannot parse the kernel's type information at {path}")]
+    Parse {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong with it.
+        source: Malformed,
+    },
+    /// This kernel has no such structure.
+    #[error("this kernel has no struct {name}")]
+    NoStruct {
+        /// The structure.
+        name: &'static str,
+    },
+    /// This kernel's structure has no such field.
+    #[error("this kernel's struct {name} has no field {field}")]
+    NoField {
+        /// The structure.
+        name: &'static str,
+        /// The field, with dots for nested ones.
+        field: &'static str,
+    },
+    /// The field exists but is not what the program reads.
+    #[error("this kernel's {name}.{field} is {found}, where a field of {expected} bytes is needed")]
+    FieldShape {
+        /// The structure.
+        name: &'static str,
+        /// The field.
+        field: &'static str,
+        /// What it is here.
+        found: String,
+        /// The size that the program reads.
+        expected: u32,
+    },
+    /// This kernel has no such function, or not in its type information.
+    #[error("this kernel has no function {name}")]
+    NoFunction {
+        /// The function.
+        name: &'static str,
+    },
+    /// The function has other parameters than the program takes.
+    #[error("this kernel's {name} does not take a pointer to struct {expected} first")]
+    Prototype {
+        /// The function.
+        name: &'static str,
+        /// The structure that the program expects behind the first parameter.
+        expected: &'static str,
+    },
+}
+
+impl KernelTypes {
+    /// Reads the type information of the running kernel.
+    pub fn read(paths: &HostPaths) -> Result<Self, BtfError> {
+        let path = paths.sys.join("kernel/btf/vmlinux");
+        let bytes =
+            fs::read(&path).map_err(|source| BtfError::Read { path: path.clone(), source })?;
+        let btf = Btf::parse(bytes).map_err(|source| BtfError::Parse { path, source })?;
+        Ok(Self { btf })
+    }
+
+    /// The byte offset of a field that is `size` bytes wide; dots in `field` lead into nested structures.
+    pub fn offset(
+        &self,
+        name: &'static str,
+        field: &'static str,
+        size: u32,
+    ) -> Result<u32, BtfError> {
+        let id = self.find_struct(name).ok_or(BtfError::NoStruct { name })?;
+        let found = self.find_field(id, field).ok_or(BtfError::NoField { name, field })?;
+        let shape = |found| BtfError::FieldShape { name, field, found, expected: size };
+        match found.place {
+            Place::Bits { size, .. } => Err(shape(format!("a field of {size} bits"))),
+            Place::Byte(offset) => match self.btf.size_of(found.kind) {
+                Some(found) if found == size => Ok(offset),
+                Some(found) => Err(shape(format!("{found} bytes wide"))),
+                None => Err(shape("of no known size".into())),
+            },
+        }
+    }
+
+    /// Whether a structure has a field; a kernel without the structure does not.
+    #[must_use]
+    pub fn has_field(&self, name: &str, field: &str) -> bool {
+        self.find_struct(name).is_some_and(|id| self.find_field(id, field).is_some())
+    }
+
+    /// Checks that the first parameter of a kernel function is a pointer to the structure.
+    pub fn check_first_parameter(
+        &self,
+        name: &'static str,
+        expected: &'static str,
+    ) -> Result<(), BtfError> {
+        let function = self.btf.find(Kind::FUNC, name).ok_or(BtfError::NoFunction { name })?;
+        let points_at = self.btf.first_parameter(function).and_then(|id| self.btf.pointee(id));
+        let is_expected = points_at.is_some_and(|id| {
+            self.btf.kind(id) == Some(Kind::STRUCT) && self.btf.name_is(id, expected)
+        });
+        if is_expected { Ok(()) } else { Err(BtfError::Prototype { name, expected }) }
+    }
+
+    fn find_struct(&self, name: &str) -> Option<TypeId> {
+        self.btf.find(Kind::STRUCT, name)
+    }
+
+    /// Follows the path from structure to structure, adding up the offsets.
+    fn find_field(&self, id: TypeId, path: &str) -> Option<Field> {
+        let mut field = Field { kind: id, place: Place::Byte(0) };
+        for name in path.split('.') {
+            let member = self.btf.member(field.kind, name)?;
+            field = Field { kind: member.kind, place: field.place.then(member.place)? };
+        }
+        Some(field)
+    }
+}
+
+/// A field of a structure.
+struct Field {
+    kind: TypeId,
+    place: Place,
+}
+
+#[cfg(test)]
+mod tests;

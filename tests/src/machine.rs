@@ -1,0 +1,28 @@
+//! What the machine that the tests run on must be able to do.
+
+use podmeter::source::probe::{Probe, ProbeStatus};
+
+/// Whether this is a virtual machine of `cargo xtask test vm`, whose kernels can attach every probe.
+#[must_use]
+pub fn is_test_vm() -> bool {
+    std::env::var_os("PODMETER_VM").is_some()
+}
+
+/// The one probe that was started, or nothing on a machine whose kernel refuses it, after checking that it says why.
+#[must_use]
+pub fn attached((mut probes, statuses): (Vec<Probe>, Vec<ProbeStatus>)) -> Option<Probe> {
+    let [status] = statuses.try_into().expect("one probe was asked for");
+    let ProbeStatus { name, state, reasons, instead } = status;
+    let reasons = reasons.join("; ");
+    match state {
+        Ok(hook) => {
+            println!("report: probe | {name} | {} | {reasons}", hook.as_str());
+            return probes.pop();
+        }
+        Err(reason) => println!("report: degraded | {name} | {} | {reasons}", reason.as_str()),
+    }
+    assert!(!is_test_vm(), "the kernels of the virtual machines can attach {name}: {reasons}");
+    assert!(!reasons.is_empty(), "a probe that is off says why");
+    assert!(!instead.is_empty(), "a probe that is off says what there is instead");
+    None
+}
