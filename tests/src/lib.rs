@@ -9,5 +9,8 @@
 )]
 
 pub mod cgroup;
+pub mod exporter;
+pub mod http;
 pub mod machine;
 pub mod page;
+pub mod tools;

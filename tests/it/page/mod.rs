@@ -1,0 +1,6 @@
+//! The binary as its users meet it: the endpoint, real readers of its pages, and the command line.
+
+mod command_line;
+mod endpoint;
+mod prometheus;
+mod readers;

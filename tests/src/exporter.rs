@@ -1,0 +1,82 @@
+//! `podmeter run` as a process of its own.
+
+use std::{
+    io::{BufRead as _, BufReader, Read as _},
+    path::Path,
+    process::{ChildStderr, Command, ExitStatus, Stdio},
+    thread,
+    time::Instant,
+};
+
+use tempfile::TempDir;
+
+use crate::{
+    cgroup::PATIENCE,
+    tools::{Process, write},
+};
+
+/// A running Podmeter on a port of its own.
+#[derive(Debug)]
+pub struct Exporter {
+    process: Process,
+    url: String,
+    stderr: BufReader<ChildStderr>,
+    _config: TempDir,
+}
+
+impl Exporter {
+    /// Starts the binary with this configuration beside `listen`, and waits until it says where it serves.
+    #[must_use]
+    pub fn start(binary: &Path, config: &str) -> Self {
+        let dir = tempfile::tempdir().expect("a temporary folder");
+        let config = write(dir.path(), "podmeter.yaml", &format!("listen: 127.0.0.1:0\n{config}"));
+        let mut command = Command::new(binary);
+        command.arg("run").arg("--config").arg(config).stderr(Stdio::piped());
+        let mut process = Process::start(&mut command);
+        let stderr = process.child().stderr.take().expect("standard error is piped");
+        let mut stderr = BufReader::new(stderr);
+        let mut seen = String::new();
+        let url = loop {
+            let mut line = String::new();
+            let n_bytes = stderr.read_line(&mut line).expect("the log is text");
+            assert!(n_bytes > 0, "podmeter ended before it served:\n{seen}");
+            seen.push_str(&line);
+            if let Some((_, rest)) = line.split_once("serving http://") {
+                let address = rest.split('/').next().expect("a split has a first part");
+                break format!("http://{address}");
+            }
+        };
+        Self { process, url, stderr, _config: dir }
+    }
+
+    /// The URL of a path.
+    #[must_use]
+    pub fn url(&self, path: &str) -> String {
+        format!("{}{path}", self.url)
+    }
+
+    /// Host and port.
+    #[must_use]
+    pub fn address(&self) -> &str {
+        self.url.trim_start_matches("http://")
+    }
+
+    /// Sends SIGTERM and gives the exit status and the rest of the log.
+    #[must_use]
+    pub fn terminate(mut self) -> (ExitStatus, String) {
+        let pid = self.process.child().id();
+        let killed = Command::new("kill").arg(pid.to_string()).status().expect("kill runs");
+        assert!(killed.success());
+        let deadline = Instant::now() + PATIENCE;
+        let status = loop {
+            if let Some(status) = self.process.child().try_wait().expect("it can be waited for") {
+                break status;
+            }
+            assert!(Instant::now() < deadline, "podmeter did not stop on SIGTERM");
+            thread::yield_now();
+        };
+        let mut log = String::new();
+        self.stderr.read_to_string(&mut log).expect("the log is text");
+        (status, log)
+    }
+}

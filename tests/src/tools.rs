@@ -1,0 +1,82 @@
+//! Real peers that `cargo xtask test` brings: Prometheus, promtool and a Python with `prometheus_client`.
+
+use std::{
+    env,
+    ffi::OsString,
+    io::Write as _,
+    path::{Path, PathBuf},
+    process::{Child, Command, Output, Stdio},
+};
+
+/// The path of a tool from the environment, or nothing after saying that the test is skipped.
+///
+/// Under CI, where `cargo xtask test` has set everything up, a missing tool is a failure.
+#[must_use]
+pub fn tool(variable: &str) -> Option<PathBuf> {
+    let path = env::var_os(variable).map(PathBuf::from);
+    if path.is_none() {
+        assert!(env::var_os("CI").is_none(), "{variable} is not set: run `cargo xtask test page`");
+        println!("report: skipped | {variable} is not set: run `cargo xtask test page`");
+    }
+    path
+}
+
+/// The Podmeter binary that belongs to this build.
+#[must_use]
+pub fn podmeter() -> Option<PathBuf> {
+    tool("PODMETER_BIN")
+}
+
+/// A Python interpreter that finds `prometheus_client`.
+#[must_use]
+pub fn python() -> Option<Command> {
+    let modules: OsString = tool("PODMETER_PYTHON_PATH")?.into();
+    let mut command = Command::new("python3");
+    command.env("PYTHONPATH", modules);
+    Some(command)
+}
+
+/// Runs a command with `input` on its standard input.
+#[must_use]
+pub fn run_with_input(command: &mut Command, input: &[u8]) -> Output {
+    command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
+    let mut child = command.spawn().unwrap_or_else(|error| panic!("{command:?}: {error}"));
+    let mut stdin = child.stdin.take().expect("standard input is piped");
+    stdin.write_all(input).expect("the command reads its input");
+    drop(stdin);
+    child.wait_with_output().expect("the command ends")
+}
+
+/// A process that ends with its owner.
+#[derive(Debug)]
+pub struct Process(Child);
+
+impl Process {
+    /// Starts it.
+    #[must_use]
+    pub fn start(command: &mut Command) -> Self {
+        Self(command.spawn().unwrap_or_else(|error| panic!("{command:?}: {error}")))
+    }
+
+    /// The child, for its pipes and its end.
+    #[must_use]
+    pub fn child(&mut self) -> &mut Child {
+        &mut self.0
+    }
+}
+
+impl Drop for Process {
+    fn drop(&mut self) {
+        // It may have ended by itself, which is no concern of a test that is over.
+        drop(self.0.kill());
+        drop(self.0.wait());
+    }
+}
+
+/// Writes a file and gives its path.
+#[must_use]
+pub fn write(dir: &Path, name: &str, text: &str) -> PathBuf {
+    let path = dir.join(name);
+    std::fs::write(&path, text).unwrap_or_else(|error| panic!("write {}: {error}", path.display()));
+    path
+}
