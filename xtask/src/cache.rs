@@ -35,8 +35,7 @@ impl Cache {
         let path = self.path("setup.lock");
         let file =
             File::create(&path).with_context(|| format!("failed to create {}", path.display()))?;
-        file.lock()
-            .with_context(|| format!("failed to lock {}", path.display()))?;
+        file.lock().with_context(|| format!("failed to lock {}", path.display()))?;
         Ok(file)
     }
 
@@ -62,11 +61,7 @@ impl Cache {
 }
 
 fn root() -> Option<PathBuf> {
-    let set = |name| {
-        env::var_os(name)
-            .filter(|value| !value.is_empty())
-            .map(PathBuf::from)
-    };
+    let set = |name| env::var_os(name).filter(|value| !value.is_empty()).map(PathBuf::from);
     set("PODMETER_CACHE")
         .or_else(|| set("XDG_CACHE_HOME").map(|cache| cache.join("podmeter")))
         .or_else(|| set("HOME").map(|home| home.join(".cache/podmeter")))

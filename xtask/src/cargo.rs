@@ -30,10 +30,7 @@ pub(crate) enum Build {
 pub(crate) fn root() -> PathBuf {
     let manifest = env::var_os("CARGO_MANIFEST_DIR");
     let manifest = manifest.unwrap_or_else(|| env!("CARGO_MANIFEST_DIR").into());
-    Path::new(&manifest)
-        .parent()
-        .map(Path::to_path_buf)
-        .unwrap_or_default()
+    Path::new(&manifest).parent().map(Path::to_path_buf).unwrap_or_default()
 }
 
 /// `cargo`, in the root of the workspace, on this terminal.
@@ -50,58 +47,34 @@ pub(crate) fn target_dir() -> PathBuf {
 
 /// Builds the exporter and gives its path.
 pub(crate) fn build_podmeter(build: Build) -> Result<PathBuf> {
-    executable(
-        &["build", "--package", "podmeter", "--bin", "podmeter"],
-        "podmeter",
-        build,
-    )
+    executable(&["build", "--package", "podmeter", "--bin", "podmeter"], "podmeter", build)
 }
 
 /// Builds the test binary `it` and gives its path.
 pub(crate) fn build_tests(build: Build) -> Result<PathBuf> {
-    executable(
-        &[
-            "test",
-            "--no-run",
-            "--package",
-            "podmeter-tests",
-            "--test",
-            "it",
-        ],
-        "it",
-        build,
-    )
+    executable(&["test", "--no-run", "--package", "podmeter-tests", "--test", "it"], "it", build)
 }
 
 /// Builds and gives the path of the executable of that name.
 fn executable(words: &[&str], name: &str, build: Build) -> Result<PathBuf> {
     let mut command = cargo();
-    command
-        .args(words)
-        .arg("--message-format=json-render-diagnostics")
-        .stderr(Stdio::inherit());
+    command.args(words).arg("--message-format=json-render-diagnostics").stderr(Stdio::inherit());
     match build {
         Build::Debug => {}
         Build::Release => {
             command.arg("--release");
         }
         Build::Static => {
-            command
-                .args(["--target", STATIC_TARGET])
-                .env("RUSTFLAGS", STATIC_RUSTFLAGS);
+            command.args(["--target", STATIC_TARGET]).env("RUSTFLAGS", STATIC_RUSTFLAGS);
         }
     }
-    let output = command
-        .output()
-        .with_context(|| format!("failed to start {}", process::line(&command)))?;
+    let output =
+        command.output().with_context(|| format!("failed to start {}", process::line(&command)))?;
     if !output.status.success() {
         bail!("{name} did not build");
     }
     let messages = String::from_utf8_lossy(&output.stdout);
-    let path = messages
-        .lines()
-        .filter_map(|message| executable_in(message, name))
-        .next_back();
+    let path = messages.lines().filter_map(|message| executable_in(message, name)).next_back();
     path.with_context(|| format!("cargo does not say where it put {name}"))
 }
 
@@ -127,9 +100,6 @@ mod tests {
         let message = r#"{"reason":"compiler-artifact","target":{"kind":["test"],"name":"it","src_path":"/x/main.rs"},"executable":"/t/it-1","fresh":true}"#;
         assert_eq!(executable_in(message, "it"), Some(PathBuf::from("/t/it-1")));
         assert_eq!(executable_in(message, "podmeter"), None);
-        assert_eq!(
-            executable_in(&message.replace("\"/t/it-1\"", "null"), "it"),
-            None
-        );
+        assert_eq!(executable_in(&message.replace("\"/t/it-1\"", "null"), "it"), None);
     }
 }

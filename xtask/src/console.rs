@@ -1,9 +1,5 @@
 //! What xtask says: one plain line per thing done, on standard error, so that output meant for pipes stays clean.
-#![expect(
-    clippy::print_stderr,
-    clippy::print_stdout,
-    reason = "xtask is a command for people"
-)]
+#![expect(clippy::print_stderr, clippy::print_stdout, reason = "xtask is a command for people")]
 
 use std::time::Duration;
 

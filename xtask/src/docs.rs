@@ -34,15 +34,7 @@ pub(crate) enum Mode {
 pub(crate) fn expectations(setup: &Setup, filter: &str, mode: Mode) -> Result<()> {
     let podmeter = cargo::build_podmeter(Build::Debug)?;
     let mut command = cargo::cargo();
-    command.args([
-        "test",
-        "--package",
-        "podmeter-tests",
-        "--test",
-        "it",
-        "--",
-        filter,
-    ]);
+    command.args(["test", "--package", "podmeter-tests", "--test", "it", "--", filter]);
     test::environment(&mut command, setup, &podmeter);
     match mode {
         Mode::Check => command.env_remove(UPDATE),

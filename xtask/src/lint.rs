@@ -21,40 +21,16 @@ pub(crate) fn format() -> Result<()> {
 /// Runs Clippy over the crates of the host, then over the one of the BPF target.
 pub(crate) fn clippy() -> Result<()> {
     let mut host = cargo::cargo();
-    host.args([
-        "clippy",
-        "--quiet",
-        "--workspace",
-        "--exclude",
-        "podmeter-ebpf",
-        "--all-targets",
-    ]);
+    host.args(["clippy", "--quiet", "--workspace", "--exclude", "podmeter-ebpf", "--all-targets"]);
     process::run(host.args(["--", "--deny", "warnings"]))?;
     let mut ebpf = cargo::cargo();
-    ebpf.args([
-        "clippy",
-        "--quiet",
-        "--package",
-        "podmeter-ebpf",
-        "--bins",
-        "--lib",
-        "--release",
-    ])
-    .args([
-        "-Z",
-        "build-std=core",
-        "--target",
-        "bpfel-unknown-none",
-        "--target-dir",
-    ])
-    .arg(ebpf_target_dir())
-    .args(["--", "--deny", "warnings"])
-    // As exporter/build.rs builds it: a stable compiler, and -Z build-std.
-    .env("RUSTC_BOOTSTRAP", "1")
-    .env(
-        "RUSTFLAGS",
-        format!("--cfg=bpf_target_arch=\"{}\"", std::env::consts::ARCH),
-    );
+    ebpf.args(["clippy", "--quiet", "--package", "podmeter-ebpf", "--bins", "--lib", "--release"])
+        .args(["-Z", "build-std=core", "--target", "bpfel-unknown-none", "--target-dir"])
+        .arg(ebpf_target_dir())
+        .args(["--", "--deny", "warnings"])
+        // As exporter/build.rs builds it: a stable compiler, and -Z build-std.
+        .env("RUSTC_BOOTSTRAP", "1")
+        .env("RUSTFLAGS", format!("--cfg=bpf_target_arch=\"{}\"", std::env::consts::ARCH));
     process::run(&mut ebpf)
 }
 

@@ -16,9 +16,7 @@ const SHOWN_OUTPUT_BYTES: usize = 4096;
 
 /// Runs a command on this terminal.
 pub(crate) fn run(command: &mut Command) -> Result<()> {
-    let status = command
-        .status()
-        .with_context(|| format!("failed to start {}", line(command)))?;
+    let status = command.status().with_context(|| format!("failed to start {}", line(command)))?;
     if !status.success() {
         bail!("{} ended with {status}", line(command));
     }
@@ -34,22 +32,14 @@ pub(crate) fn output(command: &mut Command) -> Result<String> {
     if !output.status.success() {
         let mut said = String::from_utf8_lossy(&output.stderr).into_owned();
         said.push_str(&String::from_utf8_lossy(&output.stdout));
-        bail!(
-            "{} ended with {}\n{}",
-            line(command),
-            output.status,
-            tail(&said)
-        );
+        bail!("{} ended with {}\n{}", line(command), output.status, tail(&said));
     }
     Ok(String::from_utf8_lossy(&output.stdout).into_owned())
 }
 
 /// Whether a command starts and succeeds within the time; what it says is thrown away.
 pub(crate) fn succeeds(command: &mut Command, time: Duration) -> bool {
-    let silent = command
-        .stdin(Stdio::null())
-        .stdout(Stdio::null())
-        .stderr(Stdio::null());
+    let silent = command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
     let Ok(mut child) = silent.spawn() else {
         return false;
     };
@@ -71,9 +61,7 @@ pub(crate) fn succeeds(command: &mut Command, time: Duration) -> bool {
 /// The executable that the name stands for on `PATH`.
 pub(crate) fn find(name: &str) -> Option<PathBuf> {
     let path = env::var_os("PATH")?;
-    env::split_paths(&path)
-        .map(|dir| dir.join(name))
-        .find(|file| file.is_file())
+    env::split_paths(&path).map(|dir| dir.join(name)).find(|file| file.is_file())
 }
 
 /// Whether this process runs as root.
@@ -88,10 +76,7 @@ pub(crate) fn as_root(program: &Path) -> Option<Command> {
     if is_root() {
         return Some(Command::new(program));
     }
-    if !succeeds(
-        Command::new("sudo").args(["-n", "true"]),
-        Duration::from_secs(10),
-    ) {
+    if !succeeds(Command::new("sudo").args(["-n", "true"]), Duration::from_secs(10)) {
         return None;
     }
     let mut command = Command::new("sudo");
@@ -116,8 +101,5 @@ fn quoted(word: &OsStr) -> String {
 fn tail(text: &str) -> &str {
     let start = text.len().saturating_sub(SHOWN_OUTPUT_BYTES);
     let start = (start..=text.len()).find(|&index| text.is_char_boundary(index));
-    start
-        .and_then(|start| text.get(start..))
-        .unwrap_or(text)
-        .trim_end()
+    start.and_then(|start| text.get(start..)).unwrap_or(text).trim_end()
 }

@@ -50,14 +50,8 @@ impl Apt {
         let Some(main) = &archives.main else {
             bail!("this machine's apt sources name no Debian archive");
         };
-        let backports = archives
-            .own_release()
-            .map(|release| format!("{release}-backports"));
-        let apt = Self {
-            dir: cache.path("apt"),
-            backports,
-            refreshed_now: Cell::new(false),
-        };
+        let backports = archives.own_release().map(|release| format!("{release}-backports"));
+        let apt = Self { dir: cache.path("apt"), backports, refreshed_now: Cell::new(false) };
         apt.write_sources(&archives, main)?;
         if !apt.index_is_fresh() {
             apt.refresh()?;
@@ -84,16 +78,9 @@ impl Apt {
     pub(crate) fn depends(&self, package: &Package) -> Result<Vec<String>> {
         let wanted = format!("{}={}", package.name, package.version);
         let shown = process::output(self.command("apt-cache", "all").args(["show", &wanted]))?;
-        let depends = shown
-            .lines()
-            .find_map(|line| line.strip_prefix("Depends:"))
-            .unwrap_or("");
+        let depends = shown.lines().find_map(|line| line.strip_prefix("Depends:")).unwrap_or("");
         let first_word = |item: &str| item.split_whitespace().next().map(Into::into);
-        Ok(depends
-            .split(',')
-            .filter(|item| !item.contains('|'))
-            .filter_map(first_word)
-            .collect())
+        Ok(depends.split(',').filter(|item| !item.contains('|')).filter_map(first_word).collect())
     }
 
     /// Downloads packages and unpacks them into a folder.
@@ -105,18 +92,11 @@ impl Apt {
             let wanted = format!("{}={}", package.name, package.version);
             let mut download = self.command("apt-get", "all");
             process::output(
-                download
-                    .args(["--quiet", "download", &wanted])
-                    .current_dir(&downloads),
+                download.args(["--quiet", "download", &wanted]).current_dir(&downloads),
             )?;
             for entry in fs::read_dir(&downloads)? {
                 let deb = entry?.path();
-                process::output(
-                    Command::new("dpkg-deb")
-                        .arg("--extract")
-                        .arg(&deb)
-                        .arg(into),
-                )?;
+                process::output(Command::new("dpkg-deb").arg("--extract").arg(&deb).arg(into))?;
             }
             fs::remove_dir_all(&downloads)
                 .with_context(|| format!("failed to remove {}", downloads.display()))?;
@@ -127,18 +107,10 @@ impl Apt {
     /// Installs packages of the machine's own release system-wide, after naming them.
     pub(crate) fn install(&self, names: &[&str]) -> Result<()> {
         let mut choices = vec![Vec::new()];
-        choices.extend(
-            self.backports
-                .clone()
-                .map(|suite| vec!["--target-release".into(), suite]),
-        );
+        choices.extend(self.backports.clone().map(|suite| vec!["--target-release".into(), suite]));
         let simulated = |choice: &Vec<String>| {
             let mut simulation = self.command("apt-get", "own");
-            simulation
-                .arg("--simulate")
-                .args(INSTALL)
-                .args(choice)
-                .args(names);
+            simulation.arg("--simulate").args(INSTALL).args(choice).args(names);
             process::output(&mut simulation)
         };
         let mut errors = Vec::new();
@@ -177,14 +149,10 @@ impl Apt {
         let start = Instant::now();
         self.refreshed_now.set(true);
         let mut update = self.command("apt-get", "all");
-        let output = update
-            .arg("update")
-            .output()
-            .context("failed to start apt-get")?;
+        let output = update.arg("update").output().context("failed to start apt-get")?;
         // One suite that is gone from the archive must not take the others with it.
-        for line in String::from_utf8_lossy(&output.stderr)
-            .lines()
-            .filter(|line| line.starts_with("E:"))
+        for line in
+            String::from_utf8_lossy(&output.stderr).lines().filter(|line| line.starts_with("E:"))
         {
             console::note(&format!("apt index: {line}"));
         }
@@ -205,25 +173,17 @@ impl Apt {
         let changed =
             fs::metadata(self.dir.join("refreshed")).and_then(|metadata| metadata.modified());
         changed.is_ok_and(|changed| {
-            SystemTime::now()
-                .duration_since(changed)
-                .is_ok_and(|age| age < MAX_INDEX_AGE)
+            SystemTime::now().duration_since(changed).is_ok_and(|age| age < MAX_INDEX_AGE)
         })
     }
 
     fn madison(&self, name: &str) -> Result<Vec<String>> {
         let mut command = self.command("apt-cache", "all");
         // An unknown package is an error of apt-cache only in some versions.
-        let output = command
-            .args(["madison", name])
-            .output()
-            .context("failed to start apt-cache")?;
+        let output =
+            command.args(["madison", name]).output().context("failed to start apt-cache")?;
         let text = String::from_utf8_lossy(&output.stdout).into_owned();
-        let version = |line: &str| {
-            line.split('|')
-                .nth(1)
-                .map(|version| version.trim().to_owned())
-        };
+        let version = |line: &str| line.split('|').nth(1).map(|version| version.trim().to_owned());
         Ok(text.lines().filter_map(version).collect())
     }
 
@@ -294,12 +254,8 @@ impl Apt {
             "APT::Sandbox::User=root".into(),
             "Acquire::Languages=none".into(),
             "Acquire::IndexTargets::deb::DEP-11::DefaultEnabled=false".into(),
-            "APT::Update::Post-Invoke=".into(),
         ];
-        options
-            .into_iter()
-            .flat_map(|option: String| ["-o".into(), option])
-            .collect()
+        options.into_iter().flat_map(|option: String| ["-o".into(), option]).collect()
     }
 }
 
@@ -320,10 +276,7 @@ fn install_as_root(words: &[String], names: &[&str], all: &[&str]) -> Result<()>
     };
     console::note(&format!("installing system-wide: {}", all.join(" ")));
     process::output(
-        command
-            .args(words)
-            .env("DEBIAN_FRONTEND", "noninteractive")
-            .env("LC_ALL", "C"),
+        command.args(words).env("DEBIAN_FRONTEND", "noninteractive").env("LC_ALL", "C"),
     )?;
     Ok(())
 }

@@ -32,10 +32,7 @@ pub(crate) struct Archives {
 impl Archives {
     /// The machine's release, as its sources call it.
     pub(crate) fn own_release(&self) -> Option<&str> {
-        let release = self
-            .own
-            .iter()
-            .find(|(suite, _)| !suite.contains(['-', '/']));
+        let release = self.own.iter().find(|(suite, _)| !suite.contains(['-', '/']));
         release.map(|(suite, _)| suite.as_str())
     }
 }
@@ -108,31 +105,23 @@ fn parse_list(text: &str) -> Vec<Source> {
         let (Some(uri), Some(suite)) = (words.next(), words.next()) else {
             continue;
         };
-        let signed_by = options
-            .split_whitespace()
-            .find_map(|option| option.strip_prefix("signed-by="));
-        let archive = Archive {
-            uris: uri.into(),
-            signed_by: signed_by.map(Into::into),
-        };
+        let signed_by =
+            options.split_whitespace().find_map(|option| option.strip_prefix("signed-by="));
+        let archive = Archive { uris: uri.into(), signed_by: signed_by.map(Into::into) };
         sources.push((archive, vec![suite.into()]));
     }
     sources
 }
 
 fn parse_deb822(text: &str) -> Vec<Source> {
-    let without_comments: Vec<&str> = text
-        .lines()
-        .filter(|line| !line.starts_with('#'))
-        .map(str::trim_end)
-        .collect();
+    let without_comments: Vec<&str> =
+        text.lines().filter(|line| !line.starts_with('#')).map(str::trim_end).collect();
     let mut sources = Vec::new();
     for stanza in without_comments.join("\n").split("\n\n") {
         let field = |name: &str| {
             stanza.lines().find_map(|line| {
                 let (key, value) = line.split_once(':')?;
-                key.eq_ignore_ascii_case(name)
-                    .then(|| value.trim().to_owned())
+                key.eq_ignore_ascii_case(name).then(|| value.trim().to_owned())
             })
         };
         let types = field("Types").unwrap_or_default();
@@ -157,10 +146,7 @@ mod tests {
     use super::{Archive, Archives, parse_deb822, parse_list, take};
 
     fn archive(uris: &str, signed_by: Option<&str>) -> Archive {
-        Archive {
-            uris: uris.into(),
-            signed_by: signed_by.map(Into::into),
-        }
+        Archive { uris: uris.into(), signed_by: signed_by.map(Into::into) }
     }
 
     #[test]
@@ -171,10 +157,7 @@ mod tests {
             deb http://s/security trixie-security main\n";
         let mut archives = Archives::default();
         take(&mut archives, parse_list(list));
-        assert_eq!(
-            archives.main,
-            Some(archive("http://m/debian", Some("/k.gpg")))
-        );
+        assert_eq!(archives.main, Some(archive("http://m/debian", Some("/k.gpg"))));
         assert_eq!(archives.security, Some(archive("http://s/security", None)));
         assert_eq!(archives.own_release(), Some("trixie"));
 
@@ -183,16 +166,9 @@ mod tests {
             Enabled: no\nTypes: deb\nURIs: http://off\nSuites: sid\n";
         let mut archives = Archives::default();
         take(&mut archives, parse_deb822(deb822));
-        assert_eq!(
-            archives.main,
-            Some(archive("http://m/debian", Some("/k.gpg")))
-        );
+        assert_eq!(archives.main, Some(archive("http://m/debian", Some("/k.gpg"))));
         assert_eq!(archives.security, Some(archive("http://s/security", None)));
-        let own: Vec<&str> = archives
-            .own
-            .iter()
-            .map(|(suite, _)| suite.as_str())
-            .collect();
+        let own: Vec<&str> = archives.own.iter().map(|(suite, _)| suite.as_str()).collect();
         assert_eq!(own, ["bookworm", "bookworm-updates", "bookworm-security"]);
     }
 

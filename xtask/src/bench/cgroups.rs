@@ -32,10 +32,7 @@ impl Cgroups {
             controllers.is_ok_and(|names| names.split_whitespace().any(|name| name == "cpu"))
         });
         let hierarchy = hierarchy.context("no mounted cgroup hierarchy has the CPU controller")?;
-        let mut cgroups = Self {
-            parent: hierarchy.mount.join(NAME),
-            delegated_in: None,
-        };
+        let mut cgroups = Self { parent: hierarchy.mount.join(NAME), delegated_in: None };
         if hierarchy.is_unified {
             cgroups.delegate(&hierarchy.mount.join("cgroup.subtree_control"))?;
         }
@@ -114,16 +111,10 @@ fn hierarchy(mountinfo: &str, unified_has_cpu: impl Fn(&Path) -> bool) -> Option
         let mut kind = kind.split_whitespace();
         let (kind, options) = (kind.next(), kind.nth(1).unwrap_or_default());
         if kind == Some("cgroup2") && unified_has_cpu(&mount) {
-            return Some(Hierarchy {
-                mount,
-                is_unified: true,
-            });
+            return Some(Hierarchy { mount, is_unified: true });
         }
         if kind == Some("cgroup") && options.split(',').any(|option| option == "cpu") {
-            of_v1 = Some(Hierarchy {
-                mount,
-                is_unified: false,
-            });
+            of_v1 = Some(Hierarchy { mount, is_unified: false });
         }
     }
     of_v1
@@ -164,16 +155,8 @@ mod tests {
 
     #[test]
     fn the_hierarchy_with_the_controller_is_found() {
-        let found = |mount: &str, is_unified| {
-            Some(Hierarchy {
-                mount: mount.into(),
-                is_unified,
-            })
-        };
-        assert_eq!(
-            hierarchy(HYBRID, |_| false),
-            found("/sys/fs/cgroup/cpu,cpuacct", false)
-        );
+        let found = |mount: &str, is_unified| Some(Hierarchy { mount: mount.into(), is_unified });
+        assert_eq!(hierarchy(HYBRID, |_| false), found("/sys/fs/cgroup/cpu,cpuacct", false));
         let unified = "29 23 0:26 / /sys/fs/cgroup rw,nosuid shared:4 - cgroup2 cgroup2 rw\n";
         assert_eq!(hierarchy(unified, |_| true), found("/sys/fs/cgroup", true));
         assert_eq!(hierarchy(unified, |_| false), None);

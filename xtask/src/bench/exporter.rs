@@ -51,18 +51,10 @@ impl Exporter {
         let log_file = fs::File::create(&log).context("failed to create the exporter's log")?;
         let mut command = Command::new(podmeter);
         command.args(["run", "--config"]).arg(&config);
-        command
-            .stdin(Stdio::null())
-            .stdout(log_file.try_clone()?)
-            .stderr(log_file);
-        let child = command
-            .spawn()
-            .with_context(|| format!("failed to start {}", podmeter.display()))?;
-        Ok(Self {
-            child,
-            address,
-            log,
-        })
+        command.stdin(Stdio::null()).stdout(log_file.try_clone()?).stderr(log_file);
+        let child =
+            command.spawn().with_context(|| format!("failed to start {}", podmeter.display()))?;
+        Ok(Self { child, address, log })
     }
 
     /// Asks until there is a complete page.
@@ -90,13 +82,9 @@ impl Exporter {
             "GET /metrics HTTP/1.1\r\nHost: {}\r\nAccept: text/plain\r\nConnection: close\r\n\r\n",
             self.address
         );
-        stream
-            .write_all(request.as_bytes())
-            .context("failed to send the request")?;
+        stream.write_all(request.as_bytes()).context("failed to send the request")?;
         let mut answer = Vec::new();
-        stream
-            .read_to_end(&mut answer)
-            .context("failed to read the answer")?;
+        stream.read_to_end(&mut answer).context("failed to read the answer")?;
         complete(&String::from_utf8_lossy(&answer)).map(Into::into)
     }
 
@@ -121,9 +109,7 @@ impl Exporter {
 impl Drop for Exporter {
     fn drop(&mut self) {
         // SIGTERM is the graceful way, and the standard library cannot send it.
-        let asked = Command::new("kill")
-            .arg(self.child.id().to_string())
-            .status();
+        let asked = Command::new("kill").arg(self.child.id().to_string()).status();
         let deadline = Instant::now() + STOP_TIME;
         while asked.is_ok() && Instant::now() < deadline {
             if has_ended(&mut self.child) {
@@ -143,17 +129,15 @@ fn has_ended(child: &mut Child) -> bool {
 
 /// The body of an answer, if it is a whole 200.
 fn complete(answer: &str) -> Result<&str> {
-    let (head, body) = answer
-        .split_once("\r\n\r\n")
-        .context("the answer has no end of its head")?;
+    let (head, body) =
+        answer.split_once("\r\n\r\n").context("the answer has no end of its head")?;
     let status = head.split_whitespace().nth(1).unwrap_or_default();
     if status != "200" {
         bail!("the answer is {status}");
     }
     let length = head.lines().find_map(|line| {
         let (name, value) = line.split_once(':')?;
-        name.eq_ignore_ascii_case("content-length")
-            .then(|| value.trim().parse::<usize>().ok())?
+        name.eq_ignore_ascii_case("content-length").then(|| value.trim().parse::<usize>().ok())?
     });
     let is_whole = match length {
         Some(length) => body.len() == length,
@@ -174,10 +158,7 @@ fn cpu(stat: &str) -> Option<Cpu> {
         let n_ticks: u64 = fields.next()?.parse().ok()?;
         Some(Duration::from_millis(n_ticks * 1000 / TICKS_PER_SECOND))
     };
-    Some(Cpu {
-        user: time()?,
-        system: time()?,
-    })
+    Some(Cpu { user: time()?, system: time()? })
 }
 
 #[cfg(test)]

@@ -8,15 +8,9 @@ use crate::process;
 pub(crate) fn described() -> String {
     let n_cores = thread::available_parallelism().map_or(0, usize::from);
     let cpuinfo = fs::read_to_string("/proc/cpuinfo").unwrap_or_default();
-    let model = cpuinfo
-        .lines()
-        .find_map(|line| line.strip_prefix("model name")?.split_once(": "));
+    let model = cpuinfo.lines().find_map(|line| line.strip_prefix("model name")?.split_once(": "));
     let model = model.map_or("unknown CPU", |(_, model)| model);
     let kernel = fs::read_to_string("/proc/sys/kernel/osrelease").unwrap_or_default();
     let date = process::output(Command::new("date").args(["-u", "+%Y-%m-%d"])).unwrap_or_default();
-    format!(
-        "{n_cores} cores, {model}, Linux {}, {}",
-        kernel.trim(),
-        date.trim()
-    )
+    format!("{n_cores} cores, {model}, Linux {}, {}", kernel.trim(), date.trim())
 }

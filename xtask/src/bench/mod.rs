@@ -50,16 +50,9 @@ pub(crate) fn run() -> Result<()> {
     ));
     let mut is_kept = true;
     for row in rows(&measured) {
-        let Row {
-            name,
-            measured,
-            limit,
-            ..
-        } = &row;
+        let Row { name, measured, limit, .. } = &row;
         let verdict = if row.is_kept { "ok" } else { "OVER THE LIMIT" };
-        console::say(&format!(
-            "{name:<15} {measured:<40} limit {limit:<10} {verdict}"
-        ));
+        console::say(&format!("{name:<15} {measured:<40} limit {limit:<10} {verdict}"));
         is_kept &= row.is_kept;
     }
     console::say(&machine::described());
@@ -106,10 +99,7 @@ fn measure(podmeter: &Path) -> Result<Measured> {
         idle_bytes,
         bytes_after_scrapes: exporter.resident_bytes()?,
         n_lines: page.lines().count(),
-        n_lines_of_bench: page
-            .lines()
-            .filter(|line| line.contains(cgroups::NAME))
-            .count(),
+        n_lines_of_bench: page.lines().filter(|line| line.contains(cgroups::NAME)).count(),
     })
 }
 
@@ -122,17 +112,8 @@ struct Row {
 }
 
 fn rows(measured: &Measured) -> [Row; 3] {
-    let Measured {
-        first_page,
-        user_per_scrape: user,
-        system_per_scrape: system,
-        ..
-    } = *measured;
-    let Measured {
-        idle_bytes: idle,
-        bytes_after_scrapes: after,
-        ..
-    } = *measured;
+    let Measured { first_page, user_per_scrape: user, system_per_scrape: system, .. } = *measured;
+    let Measured { idle_bytes: idle, bytes_after_scrapes: after, .. } = *measured;
     [
         Row {
             name: "first page",
@@ -142,21 +123,13 @@ fn rows(measured: &Measured) -> [Row; 3] {
         },
         Row {
             name: "CPU per scrape",
-            measured: format!(
-                "{} user + {} system",
-                milliseconds(user),
-                milliseconds(system)
-            ),
+            measured: format!("{} user + {} system", milliseconds(user), milliseconds(system)),
             limit: milliseconds(MAX_CPU_PER_SCRAPE),
             is_kept: user + system <= MAX_CPU_PER_SCRAPE,
         },
         Row {
             name: "idle memory",
-            measured: format!(
-                "{} ({} after the scrapes)",
-                megabytes(idle),
-                megabytes(after)
-            ),
+            measured: format!("{} ({} after the scrapes)", megabytes(idle), megabytes(after)),
             limit: megabytes(MAX_IDLE_BYTES),
             is_kept: idle <= MAX_IDLE_BYTES,
         },

@@ -45,19 +45,8 @@ pub(super) fn bring(setup: &Setup) -> Result<String> {
     }
     let mut install = Command::new("cargo");
     install
-        .args([
-            "install",
-            "bpf-linker",
-            "--version",
-            VERSION,
-            "--locked",
-            "--force",
-        ])
-        .args([
-            "--no-default-features",
-            "--features",
-            &format!("llvm-{llvm}"),
-        ])
+        .args(["install", "bpf-linker", "--version", VERSION, "--locked", "--force"])
+        .args(["--no-default-features", "--features", &format!("llvm-{llvm}")])
         .env("PATH", path)
         .env("LLVM_PREFIX", &prefix);
     process::output(&mut install)?;
@@ -85,12 +74,8 @@ fn on_path(done: String) -> Result<String> {
 /// The major version of the compiler's LLVM.
 fn llvm_of_the_compiler() -> Result<u32> {
     let version = process::output(Command::new("rustc").arg("-vV"))?;
-    let llvm = version
-        .lines()
-        .find_map(|line| line.strip_prefix("LLVM version: "));
-    let major = llvm
-        .and_then(|llvm| llvm.split('.').next())
-        .and_then(|major| major.parse().ok());
+    let llvm = version.lines().find_map(|line| line.strip_prefix("LLVM version: "));
+    let major = llvm.and_then(|llvm| llvm.split('.').next()).and_then(|major| major.parse().ok());
     major.context("rustc -vV does not say its LLVM version")
 }
 
@@ -114,10 +99,7 @@ fn llvm_prefix(setup: &Setup, llvm: u32) -> Result<PathBuf> {
         Err(_) => apt::install_with_own_apt(&names),
     };
     installed.with_context(|| {
-        format!(
-            "it needs {}; without them, cargo-binstall brings a ready one",
-            names.join(" and ")
-        )
+        format!("it needs {}; without them, cargo-binstall brings a ready one", names.join(" and "))
     })?;
     if !has_libraries(&prefix) {
         bail!("{} still has no LLVM libraries", prefix.display());

@@ -36,10 +36,7 @@ pub(crate) struct Setup {
 impl Setup {
     /// Opens the cache; apt is opened when a requirement first needs it.
     pub(crate) fn open() -> Result<Self> {
-        Ok(Self {
-            cache: Cache::open()?,
-            apt: OnceCell::new(),
-        })
+        Ok(Self { cache: Cache::open()?, apt: OnceCell::new() })
     }
 
     /// The private apt folder.
@@ -149,10 +146,7 @@ fn ensure_with(setup: &Setup, purpose: Purpose, kernels: &[&str]) -> Result<usiz
     let _lock = setup.cache.lock()?;
     let mut n_brought = 0;
     // Asked again under the lock: another setup may have brought it meanwhile.
-    for requirement in REQUIREMENTS
-        .iter()
-        .filter(|requirement| missing(requirement))
-    {
+    for requirement in REQUIREMENTS.iter().filter(|requirement| missing(requirement)) {
         let Requirement { name, why, .. } = requirement;
         console::note(&format!("{name} is missing ({why})"));
         let start = Instant::now();
@@ -165,11 +159,7 @@ fn ensure_with(setup: &Setup, purpose: Purpose, kernels: &[&str]) -> Result<usiz
         let start = Instant::now();
         let kernel = kernel::fetch(setup, prefix)
             .with_context(|| format!("guest kernel {prefix} cannot be brought"))?;
-        console::did(
-            &format!("kernel {prefix}"),
-            &kernel.release,
-            start.elapsed(),
-        );
+        console::did(&format!("kernel {prefix}"), &kernel.release, start.elapsed());
         n_brought += 1;
     }
     Ok(n_brought)

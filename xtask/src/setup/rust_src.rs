@@ -57,19 +57,11 @@ fn from_debian(setup: &Setup, compiler: &Compiler) -> Result<String> {
         rest.is_some_and(|rest| rest.starts_with(['+', '-', '~']))
     });
     let Some(matching) = matching else {
-        bail!(
-            "no suite has rust-src {version}, there is: {}",
-            offered.join(", ")
-        );
+        bail!("no suite has rust-src {version}, there is: {}", offered.join(", "));
     };
-    let package = Package {
-        name: "rust-src".into(),
-        version: matching.clone(),
-    };
+    let package = Package { name: "rust-src".into(), version: matching.clone() };
     let folder = format!("rust-src-{version}");
-    let unpacked = setup
-        .cache
-        .fill(&folder, |dir| apt.unpack(&[package], dir))?;
+    let unpacked = setup.cache.fill(&folder, |dir| apt.unpack(&[package], dir))?;
     let source = unpacked.join("usr/src").join(format!("rustc-{version}"));
     if !has_core(&source) {
         bail!("the package has no {}", source.display());
@@ -79,9 +71,7 @@ fn from_debian(setup: &Setup, compiler: &Compiler) -> Result<String> {
 }
 
 fn link(source: &Path, at: &Path) -> Result<()> {
-    let parent = at
-        .parent()
-        .context("the toolchain has a folder for sources")?;
+    let parent = at.parent().context("the toolchain has a folder for sources")?;
     let remedy = || {
         format!(
             "the toolchain's folder cannot be written: run `ln -sfn {} {}` as its owner",
@@ -111,15 +101,10 @@ struct Compiler {
 impl Compiler {
     fn of_this_folder() -> Result<Self> {
         let version = process::output(Command::new("rustc").arg("--version"))?;
-        let version = version
-            .split_whitespace()
-            .nth(1)
-            .context("rustc does not say its version")?;
+        let version =
+            version.split_whitespace().nth(1).context("rustc does not say its version")?;
         let sysroot = process::output(Command::new("rustc").args(["--print", "sysroot"]))?;
         let source = Path::new(sysroot.trim()).join("lib/rustlib/src/rust");
-        Ok(Self {
-            version: version.into(),
-            source,
-        })
+        Ok(Self { version: version.into(), source })
     }
 }

@@ -27,15 +27,11 @@ pub(crate) fn prometheus_tool(cache: &Cache, name: &str) -> Option<PathBuf> {
     }
     let found = process::find(name)?;
     let version = process::output(Command::new(&found).arg("--version")).ok()?;
-    version
-        .contains(&format!("version {PROMETHEUS}"))
-        .then_some(found)
+    version.contains(&format!("version {PROMETHEUS}")).then_some(found)
 }
 
 pub(super) fn prometheus_present(setup: &Setup) -> bool {
-    ["prometheus", "promtool"]
-        .iter()
-        .all(|name| prometheus_tool(&setup.cache, name).is_some())
+    ["prometheus", "promtool"].iter().all(|name| prometheus_tool(&setup.cache, name).is_some())
 }
 
 pub(super) fn bring_prometheus(setup: &Setup) -> Result<String> {
@@ -43,10 +39,7 @@ pub(super) fn bring_prometheus(setup: &Setup) -> Result<String> {
         || format!("put a prometheus and a promtool {PROMETHEUS}x on PATH, and start again");
     let apt = setup.apt().with_context(remedy)?;
     let packages = ["prometheus", "promtool"].map(|name| newest(apt, name, PROMETHEUS));
-    let packages = packages
-        .into_iter()
-        .collect::<Result<Vec<_>>>()
-        .with_context(remedy)?;
+    let packages = packages.into_iter().collect::<Result<Vec<_>>>().with_context(remedy)?;
     setup.cache.fill("prometheus", |dir| {
         apt.unpack(&packages, dir)?;
         // The only two files that are needed of 400 MB.
@@ -64,10 +57,7 @@ pub(crate) fn python_path(cache: &Cache) -> PathBuf {
 }
 
 pub(super) fn python_client_present(setup: &Setup) -> bool {
-    python_path(&setup.cache)
-        .join(PYTHON_CLIENT)
-        .join("__init__.py")
-        .is_file()
+    python_path(&setup.cache).join(PYTHON_CLIENT).join("__init__.py").is_file()
 }
 
 pub(super) fn bring_python_client(setup: &Setup) -> Result<String> {
@@ -85,16 +75,11 @@ pub(super) fn bring_python_client(setup: &Setup) -> Result<String> {
     };
     let remedy =
         || format!("pip cannot install {PYTHON_CLIENT}, and Debian's package does not serve");
-    let apt = setup
-        .apt()
-        .context(pip_error.to_string())
-        .with_context(remedy)?;
+    let apt = setup.apt().context(pip_error.to_string()).with_context(remedy)?;
     let package = newest(apt, "python3-prometheus-client", "").with_context(remedy)?;
     setup.cache.fill("python", |dir| {
         apt.unpack(std::slice::from_ref(&package), dir)?;
-        let from = dir
-            .join("usr/lib/python3/dist-packages")
-            .join(PYTHON_CLIENT);
+        let from = dir.join("usr/lib/python3/dist-packages").join(PYTHON_CLIENT);
         fs::rename(&from, dir.join(PYTHON_CLIENT))
             .with_context(|| format!("the package has no {}", from.display()))
     })?;
@@ -103,13 +88,10 @@ pub(super) fn bring_python_client(setup: &Setup) -> Result<String> {
 
 /// The busybox for guests: in the cache, else the system's, if it is a static one.
 pub(crate) fn busybox(cache: &Cache) -> Option<PathBuf> {
-    [
-        cache.path("busybox/bin/busybox"),
-        cache.path("busybox/usr/bin/busybox"),
-    ]
-    .into_iter()
-    .chain(process::find("busybox"))
-    .find(|path| path.is_file() && is_static(path))
+    [cache.path("busybox/bin/busybox"), cache.path("busybox/usr/bin/busybox")]
+        .into_iter()
+        .chain(process::find("busybox"))
+        .find(|path| path.is_file() && is_static(path))
 }
 
 pub(super) fn busybox_present(setup: &Setup) -> bool {
@@ -121,9 +103,7 @@ pub(super) fn bring_busybox(setup: &Setup) -> Result<String> {
         || "have a statically linked busybox on PATH (package busybox-static), and start again";
     let apt = setup.apt().with_context(remedy)?;
     let package = newest(apt, "busybox-static", "").with_context(remedy)?;
-    setup.cache.fill("busybox", |dir| {
-        apt.unpack(std::slice::from_ref(&package), dir)
-    })?;
+    setup.cache.fill("busybox", |dir| apt.unpack(std::slice::from_ref(&package), dir))?;
     if !busybox_present(setup) {
         bail!("the package holds no static busybox");
     }
@@ -142,12 +122,8 @@ fn is_static(path: &Path) -> bool {
 
 /// The newest offered version of a package that begins so; any version with an empty prefix.
 fn newest(apt: &Apt, name: &str, prefix: &str) -> Result<Package> {
-    let find = |versions: &[String]| {
-        versions
-            .iter()
-            .find(|version| version.starts_with(prefix))
-            .cloned()
-    };
+    let find =
+        |versions: &[String]| versions.iter().find(|version| version.starts_with(prefix)).cloned();
     let mut versions = apt.versions(name)?;
     let mut version = find(&versions);
     if version.is_none() && apt.refresh_once()? {
@@ -155,15 +131,9 @@ fn newest(apt: &Apt, name: &str, prefix: &str) -> Result<Package> {
         version = find(&versions);
     }
     let Some(version) = version else {
-        bail!(
-            "no suite has {name} {prefix}x, there is: {}",
-            versions.join(", ")
-        );
+        bail!("no suite has {name} {prefix}x, there is: {}", versions.join(", "));
     };
-    Ok(Package {
-        name: name.into(),
-        version,
-    })
+    Ok(Package { name: name.into(), version })
 }
 
 fn described(packages: &[Package]) -> String {

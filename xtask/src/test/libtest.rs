@@ -48,9 +48,8 @@ impl Output {
         if let Some(report) = line.strip_prefix("report: ") {
             self.reports.push(report.trim().into());
         }
-        if let Some(name) = line
-            .strip_prefix("---- ")
-            .and_then(|rest| rest.strip_suffix(" stdout ----"))
+        if let Some(name) =
+            line.strip_prefix("---- ").and_then(|rest| rest.strip_suffix(" stdout ----"))
         {
             self.capturing = Some(name.into());
             self.listing = None;
@@ -80,9 +79,8 @@ impl Output {
             return None;
         }
         if let Some(listed) = self.listing {
-            let name = line
-                .strip_prefix("    ")
-                .filter(|name| !self.verdicts.contains_key(*name))?;
+            let name =
+                line.strip_prefix("    ").filter(|name| !self.verdicts.contains_key(*name))?;
             return Some(self.settle(name.into(), listed));
         }
         self.verdict(line)
@@ -90,17 +88,15 @@ impl Output {
 
     fn verdict(&mut self, line: &str) -> Option<(String, Verdict)> {
         let mut rest = line;
-        if let Some((name, after)) = line
-            .strip_prefix("test ")
-            .and_then(|test| test.split_once(" ... "))
+        if let Some((name, after)) =
+            line.strip_prefix("test ").and_then(|test| test.split_once(" ... "))
         {
             // `test a::b - should panic ... ok`
             let name = name.split_once(" - ").map_or(name, |(name, _)| name);
             self.running = Some(name.into());
             rest = after;
-        } else if let Some(name) = line
-            .strip_prefix("test ")
-            .and_then(|test| test.strip_suffix(" ..."))
+        } else if let Some(name) =
+            line.strip_prefix("test ").and_then(|test| test.strip_suffix(" ..."))
         {
             self.running = Some(name.into());
             return None;
@@ -123,10 +119,8 @@ impl Output {
 
 /// The reports as a table with columns of one width; ` | ` parts the columns.
 pub(crate) fn table(reports: &[String]) -> String {
-    let rows: Vec<Vec<&str>> = reports
-        .iter()
-        .map(|report| report.split('|').map(str::trim).collect())
-        .collect();
+    let rows: Vec<Vec<&str>> =
+        reports.iter().map(|report| report.split('|').map(str::trim).collect()).collect();
     let mut widths: Vec<usize> = Vec::new();
     for row in &rows {
         widths.resize(widths.len().max(row.len()), 0);
@@ -136,10 +130,7 @@ pub(crate) fn table(reports: &[String]) -> String {
     }
     let mut table = String::new();
     for row in &rows {
-        let cells = row
-            .iter()
-            .zip(&widths)
-            .map(|(cell, &width)| format!("{cell:width$}"));
+        let cells = row.iter().zip(&widths).map(|(cell, &width)| format!("{cell:width$}"));
         let line = cells.collect::<Vec<_>>().join("  ");
         table.push_str("  ");
         table.push_str(line.trim_end());
@@ -150,14 +141,9 @@ pub(crate) fn table(reports: &[String]) -> String {
 
 /// The number before a word, as in `3 passed; 1 failed`.
 fn count(text: &str, word: &str) -> usize {
-    let words: Vec<&str> = text
-        .split([' ', ';'])
-        .filter(|word| !word.is_empty())
-        .collect();
+    let words: Vec<&str> = text.split([' ', ';']).filter(|word| !word.is_empty()).collect();
     let found = words.windows(2).find(|pair| pair.last() == Some(&word));
-    found
-        .and_then(|pair| pair.first()?.parse().ok())
-        .unwrap_or(0)
+    found.and_then(|pair| pair.first()?.parse().ok()).unwrap_or(0)
 }
 
 #[cfg(test)]
@@ -207,11 +193,8 @@ test result: FAILED. 2 passed; 1 failed; 1 ignored; 0 measured; 0 filtered out; 
     #[test]
     fn verdicts_output_and_reports_are_read() {
         let output = read(TEXT);
-        let verdicts: Vec<(&str, Verdict)> = output
-            .verdicts
-            .iter()
-            .map(|(name, verdict)| (name.as_str(), *verdict))
-            .collect();
+        let verdicts: Vec<(&str, Verdict)> =
+            output.verdicts.iter().map(|(name, verdict)| (name.as_str(), *verdict)).collect();
         let expected = [
             ("kernel::a", Verdict::Passed),
             ("kernel::b", Verdict::Failed),
@@ -234,13 +217,7 @@ test result: FAILED. 2 passed; 1 failed; 1 ignored; 0 measured; 0 filtered out; 
 
     #[test]
     fn reports_are_aligned() {
-        let reports = [
-            "cfs | pod | +0.1 %".to_owned(),
-            "cfs | parent | -1 %".to_owned(),
-        ];
-        assert_eq!(
-            table(&reports),
-            "  cfs  pod     +0.1 %\n  cfs  parent  -1 %\n"
-        );
+        let reports = ["cfs | pod | +0.1 %".to_owned(), "cfs | parent | -1 %".to_owned()];
+        assert_eq!(table(&reports), "  cfs  pod     +0.1 %\n  cfs  parent  -1 %\n");
     }
 }

@@ -69,11 +69,7 @@ impl Count {
 /// `cargo xtask test`.
 pub(crate) fn run(options: &Options) -> Result<()> {
     let given: Vec<&str> = options.kernels.iter().map(String::as_str).collect();
-    let kernels = if given.is_empty() {
-        kernel::DEFAULT
-    } else {
-        given.as_slice()
-    };
+    let kernels = if given.is_empty() { kernel::DEFAULT } else { given.as_slice() };
     let setup = prepare(options.part, kernels)?;
     let mut total = Count::default();
     let mut part = |name: &str, run: &mut dyn FnMut() -> Result<Count>| {
@@ -81,16 +77,11 @@ pub(crate) fn run(options: &Options) -> Result<()> {
         let start = Instant::now();
         let count = run().unwrap_or_else(|error| {
             console::note(&format!("{error:#}"));
-            Count {
-                n_passed: 0,
-                n_failed: 1,
-            }
+            Count { n_passed: 0, n_failed: 1 }
         });
         let Count { n_passed, n_failed } = count;
         let seconds = start.elapsed().as_secs_f64();
-        console::say(&format!(
-            "== {name}: {n_passed} passed, {n_failed} failed ({seconds:.1} s)"
-        ));
+        console::say(&format!("== {name}: {n_passed} passed, {n_failed} failed ({seconds:.1} s)"));
         total.add(count);
     };
     let all = options.part == Part::All;
@@ -110,32 +101,21 @@ pub(crate) fn run(options: &Options) -> Result<()> {
         part("kernel", &mut || on_this_kernel(&setup, options));
     }
     if wanted(Part::Vm) {
-        part("vm", &mut || {
-            vm::run(&setup, kernels, options.cgroup, kernel_filter(options))
-        });
+        part("vm", &mut || vm::run(&setup, kernels, options.cgroup, kernel_filter(options)));
     }
-    console::say(&format!(
-        "{} passed, {} failed",
-        total.n_passed, total.n_failed
-    ));
+    console::say(&format!("{} passed, {} failed", total.n_passed, total.n_failed));
     if total.n_failed > 0 {
         bail!("tests failed");
     }
     Ok(())
 }
 
-const ONE_PASSED: Count = Count {
-    n_passed: 1,
-    n_failed: 0,
-};
+const ONE_PASSED: Count = Count { n_passed: 1, n_failed: 0 };
 
 /// The environment in which tests find what they run and compare with.
 pub(crate) fn environment(command: &mut Command, setup: &Setup, podmeter: &Path) {
     command.env("PODMETER_BIN", podmeter);
-    let tools = [
-        ("PODMETER_PROMETHEUS", "prometheus"),
-        ("PODMETER_PROMTOOL", "promtool"),
-    ];
+    let tools = [("PODMETER_PROMETHEUS", "prometheus"), ("PODMETER_PROMTOOL", "promtool")];
     for (variable, name) in tools {
         if let Some(path) = setup::prometheus_tool(&setup.cache, name) {
             command.env(variable, path);
@@ -165,13 +145,7 @@ fn unit(options: &Options) -> Result<Count> {
 fn page(setup: &Setup, options: &Options) -> Result<Count> {
     let podmeter = cargo::build_podmeter(Build::Debug)?;
     let mut command = cargo::cargo();
-    command.args([
-        "test",
-        "--package",
-        "podmeter-tests",
-        "--no-fail-fast",
-        "--",
-    ]);
+    command.args(["test", "--package", "podmeter-tests", "--no-fail-fast", "--"]);
     command.args(["--skip", "kernel::"]).args(&options.filter);
     environment(&mut command, setup, &podmeter);
     counted(&mut command)
@@ -206,18 +180,11 @@ pub(crate) fn counted(command: &mut Command) -> Result<Count> {
         .stdout(Stdio::piped())
         .spawn()
         .with_context(|| format!("failed to start {}", process::line(command)))?;
-    let stdout = child
-        .stdout
-        .take()
-        .context("the output of the tests is piped")?;
+    let stdout = child.stdout.take().context("the output of the tests is piped")?;
     let mut output = libtest::Output::default();
     let mut stdout = BufReader::new(stdout);
     let mut line = Vec::new();
-    while stdout
-        .read_until(b'\n', &mut line)
-        .context("failed to read what the tests print")?
-        > 0
-    {
+    while stdout.read_until(b'\n', &mut line).context("failed to read what the tests print")? > 0 {
         let text = String::from_utf8_lossy(&line).into_owned();
         console::pass_on(&text);
         output.line(text.trim_end());
@@ -225,15 +192,9 @@ pub(crate) fn counted(command: &mut Command) -> Result<Count> {
     }
     let status = child.wait().context("failed to wait for the tests")?;
     if !output.reports.is_empty() {
-        console::say(&format!(
-            "reports:\n{}",
-            libtest::table(&output.reports).trim_end()
-        ));
+        console::say(&format!("reports:\n{}", libtest::table(&output.reports).trim_end()));
     }
-    let mut count = Count {
-        n_passed: output.n_passed,
-        n_failed: output.n_failed,
-    };
+    let mut count = Count { n_passed: output.n_passed, n_failed: output.n_failed };
     if !status.success() && count.n_failed == 0 {
         console::note(&format!("{} ended with {status}", process::line(command)));
         count.n_failed = 1;

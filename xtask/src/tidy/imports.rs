@@ -13,12 +13,7 @@ pub(crate) struct Named {
 pub(crate) fn named(source: &Source, module: &str) -> Vec<Named> {
     let mut paths = Vec::new();
     let mut tree: Option<(usize, String)> = None;
-    for (index, line) in source
-        .code
-        .iter()
-        .take(source.n_lines_without_tests)
-        .enumerate()
-    {
+    for (index, line) in source.code.iter().take(source.n_lines_without_tests).enumerate() {
         let line_number = index + 1;
         let begins = use_tree(line);
         if let Some(begun) = begins {
@@ -36,10 +31,9 @@ pub(crate) fn named(source: &Source, module: &str) -> Vec<Named> {
                 tree = None;
             }
             Some(_) => {}
-            None => paths.extend(written_out(line).into_iter().map(|path| Named {
-                path,
-                line: line_number,
-            })),
+            None => paths.extend(
+                written_out(line).into_iter().map(|path| Named { path, line: line_number }),
+            ),
         }
     }
     for Named { path, .. } in &mut paths {
@@ -132,10 +126,8 @@ mod tests {
 
     fn check(text: &str, expected: &[(usize, &str)]) {
         let found = named(&Source::new("x.rs", text), "source/probe");
-        let found: Vec<(usize, &str)> = found
-            .iter()
-            .map(|named| (named.line, named.path.as_str()))
-            .collect();
+        let found: Vec<(usize, &str)> =
+            found.iter().map(|named| (named.line, named.path.as_str())).collect();
         assert_eq!(found, expected, "{text}");
     }
 
@@ -148,33 +140,20 @@ mod tests {
         check("pub(crate) use a::b;\n", &[(1, "a::b")]);
         check(
             "use std::{fs, time::{Duration, Instant}};",
-            &[
-                (1, "std::fs"),
-                (1, "std::time::Duration"),
-                (1, "std::time::Instant"),
-            ],
+            &[(1, "std::fs"), (1, "std::time::Duration"), (1, "std::time::Instant")],
         );
     }
 
     #[test]
     fn paths_in_code_are_seen_and_resolved() {
         check("let a = std::fs::read(b)?;\n", &[(1, "std::fs::read")]);
-        check(
-            "use super::super::attribution::A;\n",
-            &[(1, "crate::attribution::A")],
-        );
+        check("use super::super::attribution::A;\n", &[(1, "crate::attribution::A")]);
         check("use super::Source;\n", &[(1, "crate::source::Source")]);
-        check(
-            "self::btf::read();\n",
-            &[(1, "crate::source::probe::btf::read")],
-        );
+        check("self::btf::read();\n", &[(1, "crate::source::probe::btf::read")]);
     }
 
     #[test]
     fn tests_and_comments_name_nothing() {
-        check(
-            "// std::fs::read\n#[cfg(test)]\nmod tests {\n    use std::fs;\n}\n",
-            &[],
-        );
+        check("// std::fs::read\n#[cfg(test)]\nmod tests {\n    use std::fs;\n}\n", &[]);
     }
 }

@@ -17,13 +17,7 @@ use self::source::Source;
 use crate::{cargo, console};
 
 /// The folders that hold sources of ours.
-const FOLDERS: &[&str] = &[
-    "exporter",
-    "exporter-common",
-    "exporter-ebpf",
-    "tests",
-    "xtask",
-];
+const FOLDERS: &[&str] = &["exporter", "exporter-common", "exporter-ebpf", "tests", "xtask"];
 
 /// One breach of a rule.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -46,11 +40,7 @@ pub(crate) fn run() -> Result<()> {
     for file in &files {
         let text = fs::read_to_string(file)
             .with_context(|| format!("failed to read {}", file.display()))?;
-        let path = file
-            .strip_prefix(&root)
-            .unwrap_or(file)
-            .to_string_lossy()
-            .into_owned();
+        let path = file.strip_prefix(&root).unwrap_or(file).to_string_lossy().into_owned();
         for Finding { line, message } in rules::check(&Source::new(&path, &text)) {
             console::say(&format!("{path}:{line}: {message}"));
             n_findings += 1;

@@ -60,42 +60,12 @@ const BOUNDARIES: &[Boundary] = &[
         except: &["telemetry"],
         fix: "only Podmeter's own counters are of that crate, and they live in telemetry",
     },
-    Boundary {
-        path: "std::fs",
-        within: PURE,
-        except: &[],
-        fix: PURE_FIX,
-    },
-    Boundary {
-        path: "std::net",
-        within: PURE,
-        except: &[],
-        fix: PURE_FIX,
-    },
-    Boundary {
-        path: "std::process",
-        within: PURE,
-        except: &[],
-        fix: PURE_FIX,
-    },
-    Boundary {
-        path: "std::time::Instant",
-        within: PURE,
-        except: &[],
-        fix: PURE_FIX,
-    },
-    Boundary {
-        path: "std::time::SystemTime",
-        within: PURE,
-        except: &[],
-        fix: PURE_FIX,
-    },
-    Boundary {
-        path: "tokio",
-        within: PURE,
-        except: &[],
-        fix: PURE_FIX,
-    },
+    Boundary { path: "std::fs", within: PURE, except: &[], fix: PURE_FIX },
+    Boundary { path: "std::net", within: PURE, except: &[], fix: PURE_FIX },
+    Boundary { path: "std::process", within: PURE, except: &[], fix: PURE_FIX },
+    Boundary { path: "std::time::Instant", within: PURE, except: &[], fix: PURE_FIX },
+    Boundary { path: "std::time::SystemTime", within: PURE, except: &[], fix: PURE_FIX },
+    Boundary { path: "tokio", within: PURE, except: &[], fix: PURE_FIX },
 ];
 
 /// Words that are never written.
@@ -115,30 +85,10 @@ enum Place {
 }
 
 const WORDS: &[Word] = &[
-    Word {
-        text: "TODO",
-        place: Place::Comment,
-        within: "",
-        fix: "open an issue instead",
-    },
-    Word {
-        text: "FIXME",
-        place: Place::Comment,
-        within: "",
-        fix: "open an issue instead",
-    },
-    Word {
-        text: "todo!",
-        place: Place::Code,
-        within: "",
-        fix: "finish it, or leave it out",
-    },
-    Word {
-        text: "dbg!",
-        place: Place::Code,
-        within: "",
-        fix: "remove it",
-    },
+    Word { text: "TODO", place: Place::Comment, within: "", fix: "open an issue instead" },
+    Word { text: "FIXME", place: Place::Comment, within: "", fix: "open an issue instead" },
+    Word { text: "todo!", place: Place::Code, within: "", fix: "finish it, or leave it out" },
+    Word { text: "dbg!", place: Place::Code, within: "", fix: "remove it" },
     Word {
         text: "#[ignore]",
         place: Place::Code,
@@ -156,26 +106,16 @@ const WORDS: &[Word] = &[
 /// Applies all rules to a file.
 pub(crate) fn check(source: &Source) -> Vec<Finding> {
     let mut findings = Vec::new();
-    if !source
-        .comments
-        .first()
-        .is_some_and(|line| line.starts_with("//! "))
-    {
+    if !source.comments.first().is_some_and(|line| line.starts_with("//! ")) {
         let message = "line 1 must be `//! `: what this file is, and where its numbers come from";
-        findings.push(Finding {
-            line: 1,
-            message: message.into(),
-        });
+        findings.push(Finding { line: 1, message: message.into() });
     }
     if source.n_lines_without_tests > MAX_FILE_LINES {
         let message = format!(
             "{} lines without tests, {MAX_FILE_LINES} are allowed: split it by idea",
             source.n_lines_without_tests
         );
-        findings.push(Finding {
-            line: MAX_FILE_LINES + 1,
-            message,
-        });
+        findings.push(Finding { line: MAX_FILE_LINES + 1, message });
     }
     findings.extend(words(source));
     findings.extend(functions(source));
@@ -201,10 +141,7 @@ fn boundaries(source: &Source) -> Vec<Finding> {
             if rest.is_some_and(|rest| rest.is_empty() || rest.starts_with("::")) {
                 let Boundary { path, fix, .. } = boundary;
                 let message = format!("{module} must not name {path}: {fix}");
-                findings.push(Finding {
-                    line: named.line,
-                    message,
-                });
+                findings.push(Finding { line: named.line, message });
             }
         }
     }
@@ -220,28 +157,17 @@ fn module(path: &str) -> Option<&str> {
 
 fn words(source: &Source) -> Vec<Finding> {
     let mut findings = Vec::new();
-    for rule in WORDS
-        .iter()
-        .filter(|rule| source.path.starts_with(rule.within))
-    {
+    for rule in WORDS.iter().filter(|rule| source.path.starts_with(rule.within)) {
         let lines = match rule.place {
             Place::Code => source.code.as_slice(),
-            Place::CodeWithoutTests => source
-                .code
-                .get(..source.n_lines_without_tests)
-                .unwrap_or_default(),
+            Place::CodeWithoutTests => {
+                source.code.get(..source.n_lines_without_tests).unwrap_or_default()
+            }
             Place::Comment => source.comments.as_slice(),
         };
-        for (index, _) in lines
-            .iter()
-            .enumerate()
-            .filter(|(_, line)| has_word(line, rule.text))
-        {
+        for (index, _) in lines.iter().enumerate().filter(|(_, line)| has_word(line, rule.text)) {
             let message = format!("{}: {}", rule.text, rule.fix);
-            findings.push(Finding {
-                line: index + 1,
-                message,
-            });
+            findings.push(Finding { line: index + 1, message });
         }
     }
     findings
@@ -302,10 +228,7 @@ fn too_long(start: usize, end: usize) -> Option<Finding> {
     let message = format!(
         "a function of {n_lines} lines, {MAX_FUNCTION_LINES} are allowed: take a step out of it"
     );
-    (n_lines > MAX_FUNCTION_LINES).then_some(Finding {
-        line: start + 1,
-        message,
-    })
+    (n_lines > MAX_FUNCTION_LINES).then_some(Finding { line: start + 1, message })
 }
 
 #[cfg(test)]
@@ -315,10 +238,8 @@ mod tests {
     /// The lines of the findings and the beginning of each message.
     fn expect(path: &str, text: &str, expected: &[(usize, &str)]) {
         let findings = check(&Source::new(path, text));
-        let found: Vec<(usize, &str)> = findings
-            .iter()
-            .map(|finding| (finding.line, finding.message.as_str()))
-            .collect();
+        let found: Vec<(usize, &str)> =
+            findings.iter().map(|finding| (finding.line, finding.message.as_str())).collect();
         assert_eq!(found.len(), expected.len(), "{path}: {found:?}");
         for ((line, message), (expected_line, beginning)) in found.iter().zip(expected) {
             assert_eq!(line, expected_line, "{message}");
@@ -336,11 +257,7 @@ mod tests {
     #[test]
     fn boundaries_are_kept() {
         let check = |module: &str, line: &str, expected: &[(usize, &str)]| {
-            expect(
-                &format!("exporter/src/{module}.rs"),
-                &format!("//! A.\n{line}\n"),
-                expected,
-            );
+            expect(&format!("exporter/src/{module}.rs"), &format!("//! A.\n{line}\n"), expected);
         };
         check(
             "source/host/cpu",
@@ -358,23 +275,11 @@ mod tests {
             "use aya::Ebpf;",
             &[(2, "source/host/cpu must not name aya: only")],
         );
-        check(
-            "main",
-            "let a = kube::Client::new();",
-            &[(2, "main must not name kube")],
-        );
+        check("main", "let a = kube::Client::new();", &[(2, "main must not name kube")]);
         check("attribution/api", "use kube::Client;", &[]);
         check("source/upstream/client", "use hyper::Request;", &[]);
-        check(
-            "config/mod",
-            "use hyper::Request;",
-            &[(2, "config must not name hyper")],
-        );
-        check(
-            "page",
-            "use std::{fmt, fs};",
-            &[(2, "page must not name std::fs")],
-        );
+        check("config/mod", "use hyper::Request;", &[(2, "config must not name hyper")]);
+        check("page", "use std::{fmt, fs};", &[(2, "page must not name std::fs")]);
         check(
             "encode/text",
             "let now = std::time::Instant::now();",
@@ -384,33 +289,17 @@ mod tests {
         check("pages", "use std::fs;", &[]);
         check("telemetry", "use prometheus::Registry;", &[]);
         check("server/mod", "use crate::prometheus_like::A;", &[]);
-        check(
-            "page",
-            "#[cfg(test)]\nmod tests {\n    use std::fs;\n}",
-            &[],
-        );
+        check("page", "#[cfg(test)]\nmod tests {\n    use std::fs;\n}", &[]);
     }
 
     #[test]
     fn some_words_are_never_written() {
         expect("xtask/src/a.rs", "//! A.\n// TODO: b\n", &[(2, "TODO")]);
         expect("xtask/src/a.rs", "//! A.\nsay(\"TODO\");\n", &[]);
-        expect(
-            "xtask/src/a.rs",
-            "//! A.\nmy_todo!();\ntodo!();\n",
-            &[(3, "todo!")],
-        );
-        expect(
-            "tests/it/a.rs",
-            "//! A.\n#[ignore]\n#[ignore = \"b\"]\n",
-            &[(2, "#[ignore]")],
-        );
+        expect("xtask/src/a.rs", "//! A.\nmy_todo!();\ntodo!();\n", &[(3, "todo!")]);
+        expect("tests/it/a.rs", "//! A.\n#[ignore]\n#[ignore = \"b\"]\n", &[(2, "#[ignore]")]);
         expect("xtask/src/a.rs", "//! A.\nCommand::new(\"ls\");\n", &[]);
-        expect(
-            "exporter/src/a.rs",
-            "//! A.\nCommand::new(\"ls\");\n",
-            &[(2, "Command::new")],
-        );
+        expect("exporter/src/a.rs", "//! A.\nCommand::new(\"ls\");\n", &[(2, "Command::new")]);
     }
 
     #[test]
@@ -419,22 +308,11 @@ mod tests {
         let function =
             |n_lines: usize| format!("//! A.\nfn a(b: [C; 4]) {{\n{}}}\n", lines(n_lines));
         expect("xtask/src/a.rs", &function(68), &[]);
-        expect(
-            "xtask/src/a.rs",
-            &function(69),
-            &[(2, "a function of 71 lines")],
-        );
-        let two = format!(
-            "//! A.\ntrait T {{ fn a(); }}\nfn b() {{ if c {{ }}\n{}}}\n",
-            lines(70)
-        );
+        expect("xtask/src/a.rs", &function(69), &[(2, "a function of 71 lines")]);
+        let two = format!("//! A.\ntrait T {{ fn a(); }}\nfn b() {{ if c {{ }}\n{}}}\n", lines(70));
         expect("xtask/src/a.rs", &two, &[(3, "a function of 72 lines")]);
         expect("xtask/src/a.rs", &format!("//! A.\n{}", lines(399)), &[]);
-        expect(
-            "xtask/src/a.rs",
-            &format!("//! A.\n{}", lines(400)),
-            &[(401, "401 lines without")],
-        );
+        expect("xtask/src/a.rs", &format!("//! A.\n{}", lines(400)), &[(401, "401 lines without")]);
         let tests = format!("//! A.\n{}#[cfg(test)]\n{}", lines(399), lines(99));
         expect("xtask/src/a.rs", &tests, &[]);
     }

@@ -21,9 +21,7 @@ impl Source {
         let (code, comments) = split(text);
         let lines = |text: String| text.lines().map(Into::into).collect::<Vec<String>>();
         let code = lines(code);
-        let tests = code
-            .iter()
-            .position(|line| line.trim_start().starts_with("#[cfg(test)]"));
+        let tests = code.iter().position(|line| line.trim_start().starts_with("#[cfg(test)]"));
         Self {
             path: path.into(),
             n_lines_without_tests: tests.unwrap_or(code.len()),
@@ -59,11 +57,7 @@ fn split(text: &str) -> (String, String) {
             let in_comment = is_comment(was) || is_comment(next);
             let is_code = was == State::Code && !in_comment;
             for (out, wanted) in [(&mut code, is_code), (&mut comments, in_comment)] {
-                out.push(if letter == '\n' || wanted {
-                    letter
-                } else {
-                    ' '
-                });
+                out.push(if letter == '\n' || wanted { letter } else { ' ' });
             }
         };
         put(letter);
@@ -93,11 +87,7 @@ fn step(state: State, rest: &str) -> (State, usize) {
         State::LineComment | State::BlockComment { .. } | State::String => (state, 1),
         State::RawString { n_hashes } => {
             let end = format!("\"{}", "#".repeat(n_hashes));
-            if rest.starts_with(&end) {
-                (State::Code, 1 + n_hashes)
-            } else {
-                (state, 1)
-            }
+            if rest.starts_with(&end) { (State::Code, 1 + n_hashes) } else { (state, 1) }
         }
     }
 }
@@ -150,20 +140,13 @@ mod tests {
         check(r#"say("// no \" comment"); // one"#, "say(\" );", "// one");
         check(r##"say(r#"a " b"#); // c"##, "say(r#\" );", "// c");
         check("a /* b /* c */ d */ e", "a e", "/* b /* c */ d */");
-        check(
-            "if c == '\"' { f::<'a>() } // g",
-            "if c == '\"' { f::<'a>() }",
-            "// g",
-        );
+        check("if c == '\"' { f::<'a>() } // g", "if c == '\"' { f::<'a>() }", "// g");
         check(r"if c == '\'' { } // g", r"if c == '\'' { }", "// g");
     }
 
     #[test]
     fn lines_stay_lines() {
-        let source = Source::new(
-            "x.rs",
-            "//! a\nlet b = \"c\nd\";\n#[cfg(test)]\nmod tests {}\n",
-        );
+        let source = Source::new("x.rs", "//! a\nlet b = \"c\nd\";\n#[cfg(test)]\nmod tests {}\n");
         assert_eq!(source.code.len(), 5);
         assert_eq!(source.n_lines_without_tests, 3);
     }

@@ -38,25 +38,10 @@ impl Archive {
         let size = u32::try_from(contents.len()).with_context(|| format!("{path} is over 4 GB"))?;
         let name_size = u32::try_from(path.len() + 1).context("a path is too long")?;
         let n_links = 1;
-        let fields = [
-            self.n_entries,
-            mode,
-            0,
-            0,
-            n_links,
-            0,
-            size,
-            0,
-            0,
-            0,
-            0,
-            name_size,
-            0,
-        ];
+        let fields = [self.n_entries, mode, 0, 0, n_links, 0, size, 0, 0, 0, 0, name_size, 0];
         self.bytes.extend_from_slice(b"070701");
         for field in fields {
-            self.bytes
-                .extend_from_slice(format!("{field:08X}").as_bytes());
+            self.bytes.extend_from_slice(format!("{field:08X}").as_bytes());
         }
         self.bytes.extend_from_slice(path.as_bytes());
         self.bytes.push(0);
@@ -67,8 +52,7 @@ impl Archive {
     }
 
     fn align(&mut self) {
-        self.bytes
-            .resize(self.bytes.len().next_multiple_of(ALIGNMENT), 0);
+        self.bytes.resize(self.bytes.len().next_multiple_of(ALIGNMENT), 0);
     }
 }
 
@@ -105,22 +89,13 @@ mod tests {
         let mut archive = Archive::default();
         archive.directory("bin").unwrap();
         for size in 0..9 {
-            archive
-                .executable(&format!("bin/{}", "x".repeat(size + 1)), &vec![7; size])
-                .unwrap();
+            archive.executable(&format!("bin/{}", "x".repeat(size + 1)), &vec![7; size]).unwrap();
         }
         let entries = read(&archive.finish().unwrap());
         assert_eq!(entries.len(), 10);
         assert_eq!(entries[0], ("bin".into(), 0o040_755, Vec::new()));
         for (size, entry) in entries[1..].iter().enumerate() {
-            assert_eq!(
-                *entry,
-                (
-                    format!("bin/{}", "x".repeat(size + 1)),
-                    0o100_755,
-                    vec![7; size]
-                )
-            );
+            assert_eq!(*entry, (format!("bin/{}", "x".repeat(size + 1)), 0o100_755, vec![7; size]));
         }
     }
 }

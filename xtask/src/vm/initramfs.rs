@@ -32,16 +32,11 @@ pub(crate) struct Contents<'a> {
 /// Builds the archive.
 pub(crate) fn build(contents: &Contents<'_>) -> Result<Vec<u8>> {
     let mut archive = Archive::default();
-    for dir in [
-        "bin", "dev", "etc", "modules", "proc", "root", "run", "sys", "tmp", "var",
-    ] {
+    for dir in ["bin", "dev", "etc", "modules", "proc", "root", "run", "sys", "tmp", "var"] {
         archive.directory(dir)?;
     }
-    let files = [
-        ("busybox", contents.busybox),
-        ("it", contents.tests),
-        ("podmeter", contents.podmeter),
-    ];
+    let files =
+        [("busybox", contents.busybox), ("it", contents.tests), ("podmeter", contents.podmeter)];
     for (name, file) in files {
         let bytes = fs::read(file).with_context(|| format!("failed to read {}", file.display()))?;
         archive.executable(&format!("bin/{name}"), &bytes)?;

@@ -47,20 +47,11 @@ pub(crate) fn fetch(setup: &Setup, prefix: &str) -> Result<Kernel> {
         names = apt.names(NAME_PREFIX)?;
     }
     let Some(name) = newest(names.iter().cloned(), prefix) else {
-        bail!(
-            "no suite has a kernel {prefix}, there is: {}",
-            offered(&names)
-        );
+        bail!("no suite has a kernel {prefix}, there is: {}", offered(&names));
     };
     let version = apt.versions(&name)?.into_iter().next();
     let version = version.with_context(|| format!("apt offers no version of {name}"))?;
-    let packages = with_parts(
-        apt,
-        Package {
-            name: name.clone(),
-            version,
-        },
-    )?;
+    let packages = with_parts(apt, Package { name: name.clone(), version })?;
     let folder = setup.cache.fill(Path::new(FOLDER).join(&name), |dir| {
         apt.unpack(&packages, dir)?;
         let share = dir.join("usr/share");
@@ -82,10 +73,7 @@ fn with_parts(apt: &Apt, package: Package) -> Result<Vec<Package>> {
         if parts.iter().any(|part| name == format!("{part}{release}"))
             && apt.names(&name)?.contains(&name)
         {
-            packages.push(Package {
-                name,
-                version: package.version.clone(),
-            });
+            packages.push(Package { name, version: package.version.clone() });
         }
     }
     packages.push(package);
@@ -95,14 +83,9 @@ fn with_parts(apt: &Apt, package: Package) -> Result<Vec<Package>> {
 /// Looks at an unpacked kernel.
 fn unpacked(folder: &Path) -> Result<Kernel> {
     let only = |dir: PathBuf, prefix: &str| -> Option<PathBuf> {
-        fs::read_dir(dir)
-            .ok()?
-            .filter_map(Result::ok)
-            .map(|entry| entry.path())
-            .find(|path| {
-                path.file_name()
-                    .is_some_and(|name| name.to_string_lossy().starts_with(prefix))
-            })
+        fs::read_dir(dir).ok()?.filter_map(Result::ok).map(|entry| entry.path()).find(|path| {
+            path.file_name().is_some_and(|name| name.to_string_lossy().starts_with(prefix))
+        })
     };
     let modules =
         only(folder.join("usr/lib/modules"), "").or_else(|| only(folder.join("lib/modules"), ""));
@@ -110,16 +93,8 @@ fn unpacked(folder: &Path) -> Result<Kernel> {
     let image = only(folder.join("boot"), "vmlinuz")
         .or_else(|| only(modules.clone(), "vmlinuz"))
         .with_context(|| format!("{} has no kernel image", folder.display()))?;
-    let release = modules
-        .file_name()
-        .unwrap_or_default()
-        .to_string_lossy()
-        .into_owned();
-    Ok(Kernel {
-        release,
-        image,
-        modules,
-    })
+    let release = modules.file_name().unwrap_or_default().to_string_lossy().into_owned();
+    Ok(Kernel { release, image, modules })
 }
 
 /// The newest package name that the prefix stands for.
@@ -164,13 +139,8 @@ fn offered(names: &[String]) -> String {
         .collect();
     versions.sort();
     versions.dedup();
-    let text = |version: &Vec<u64>| {
-        version
-            .iter()
-            .map(u64::to_string)
-            .collect::<Vec<_>>()
-            .join(".")
-    };
+    let text =
+        |version: &Vec<u64>| version.iter().map(u64::to_string).collect::<Vec<_>>().join(".");
     versions.iter().map(text).collect::<Vec<_>>().join(", ")
 }
 

@@ -60,16 +60,7 @@ pub(crate) fn run(setup: &Setup, kernels: &[&str], cgroup: Cgroup, filter: &str)
     let busybox = setup::busybox(&setup.cache).context("there is no static busybox")?;
     let accelerator = qemu::accelerator();
     let filter = filter.to_owned();
-    let bench = Bench {
-        busybox,
-        tests,
-        podmeter,
-        expected,
-        accelerator,
-        cgroup,
-        filter,
-        logs,
-    };
+    let bench = Bench { busybox, tests, podmeter, expected, accelerator, cgroup, filter, logs };
     let mut total = Count::default();
     let mut reports = Vec::new();
     for prefix in kernels {
@@ -80,10 +71,7 @@ pub(crate) fn run(setup: &Setup, kernels: &[&str], cgroup: Cgroup, filter: &str)
         reports.push((kernel.release, output.reports));
     }
     for (release, reports) in reports.iter().filter(|(_, reports)| !reports.is_empty()) {
-        console::say(&format!(
-            "reports of {release}:\n{}",
-            libtest::table(reports).trim_end()
-        ));
+        console::say(&format!("reports of {release}:\n{}", libtest::table(reports).trim_end()));
     }
     Ok(total)
 }
@@ -91,11 +79,8 @@ pub(crate) fn run(setup: &Setup, kernels: &[&str], cgroup: Cgroup, filter: &str)
 /// The names of the tests that every guest must give a verdict on.
 fn expected(tests: &Path, filter: &str) -> Result<BTreeSet<String>> {
     let listed = process::output(Command::new(tests).args(["--list", filter]))?;
-    let names: BTreeSet<String> = listed
-        .lines()
-        .filter_map(|line| line.strip_suffix(": test"))
-        .map(Into::into)
-        .collect();
+    let names: BTreeSet<String> =
+        listed.lines().filter_map(|line| line.strip_suffix(": test")).map(Into::into).collect();
     if names.is_empty() {
         bail!("no test's name contains {filter}");
     }
@@ -151,11 +136,7 @@ fn guest(bench: &Bench, kernel: &Kernel, total: &mut Count) -> Result<libtest::O
         "{release}: {} passed, {} failed ({}, {:.1} s)",
         count.n_passed,
         count.n_failed,
-        if bench.accelerator == Accelerator::Kvm {
-            "KVM"
-        } else {
-            "no KVM"
-        },
+        if bench.accelerator == Accelerator::Kvm { "KVM" } else { "no KVM" },
         start.elapsed().as_secs_f64()
     ));
     total.add(count);
@@ -171,10 +152,7 @@ fn judge(bench: &Bench, release: &str, output: &libtest::Output, end: &End) -> C
             Some(Verdict::Ignored) => {}
             Some(Verdict::Failed) => {
                 count.n_failed += 1;
-                let captured = output
-                    .captured
-                    .get(name)
-                    .map_or("(no output)", String::as_str);
+                let captured = output.captured.get(name).map_or("(no output)", String::as_str);
                 console::say(&format!("---- {release}  {name}\n{}", captured.trim_end()));
             }
             None => {
@@ -192,9 +170,7 @@ fn judge(bench: &Bench, release: &str, output: &libtest::Output, end: &End) -> C
     match end {
         End::Finished { exit_status } if *exit_status != 0 && count.n_failed == 0 => {
             count.n_failed += 1;
-            console::say(&format!(
-                "{release}: the test binary ended with {exit_status}"
-            ));
+            console::say(&format!("{release}: the test binary ended with {exit_status}"));
         }
         End::Finished { .. } => {}
         End::Early => console::say(&format!("{release}: the guest ended before the tests did")),
@@ -207,8 +183,6 @@ fn show_console(console_log: &Path) {
     let text = fs::read(console_log).unwrap_or_default();
     let text = String::from_utf8_lossy(&text);
     let lines: Vec<&str> = text.lines().map(str::trim_end).collect();
-    let shown = lines
-        .get(lines.len().saturating_sub(SHOWN_CONSOLE_LINES)..)
-        .unwrap_or_default();
+    let shown = lines.get(lines.len().saturating_sub(SHOWN_CONSOLE_LINES)..).unwrap_or_default();
     console::say(&format!("end of the console:\n{}", shown.join("\n")));
 }

@@ -15,15 +15,8 @@ use anyhow::{Context as _, Result};
 use crate::process;
 
 /// What the tests need; a name that a kernel has built in, or does not have, is passed over.
-const WANTED: &[&str] = &[
-    "virtio_pci",
-    "virtio_net",
-    "virtio_blk",
-    "null_blk",
-    "brd",
-    "veth",
-    "sch_netem",
-];
+const WANTED: &[&str] =
+    &["virtio_pci", "virtio_net", "virtio_blk", "null_blk", "brd", "veth", "sch_netem"];
 
 /// A module as it is loaded.
 #[derive(Debug)]
@@ -52,10 +45,7 @@ fn add(name: &str, files: &mut HashMap<String, PathBuf>, ordered: &mut Vec<Modul
     for dependency in depends(&contents) {
         add(&dependency, files, ordered)?;
     }
-    ordered.push(Module {
-        name: name.into(),
-        contents,
-    });
+    ordered.push(Module { name: name.into(), contents });
     Ok(())
 }
 
@@ -83,14 +73,9 @@ fn read(file: &Path) -> Result<Vec<u8>> {
     };
     let mut command = Command::new(unpacker);
     command.arg("-dc").arg(file);
-    let output = command
-        .output()
-        .with_context(|| format!("failed to start {}", process::line(&command)))?;
-    anyhow::ensure!(
-        output.status.success(),
-        "{} failed",
-        process::line(&command)
-    );
+    let output =
+        command.output().with_context(|| format!("failed to start {}", process::line(&command)))?;
+    anyhow::ensure!(output.status.success(), "{} failed", process::line(&command));
     Ok(output.stdout)
 }
 
@@ -100,17 +85,9 @@ fn depends(module: &[u8]) -> Vec<String> {
     let Some(start) = module.windows(key.len()).position(|window| window == key) else {
         return Vec::new();
     };
-    let value = module
-        .iter()
-        .skip(start + key.len())
-        .take_while(|&&byte| byte != 0)
-        .copied();
+    let value = module.iter().skip(start + key.len()).take_while(|&&byte| byte != 0).copied();
     let value = String::from_utf8_lossy(&value.collect::<Vec<u8>>()).replace('-', "_");
-    value
-        .split(',')
-        .filter(|name| !name.is_empty())
-        .map(Into::into)
-        .collect()
+    value.split(',').filter(|name| !name.is_empty()).map(Into::into).collect()
 }
 
 #[cfg(test)]

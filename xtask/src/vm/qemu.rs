@@ -60,25 +60,11 @@ pub(crate) struct Files {
 
 /// KVM, if it is there and works; a `/dev/kvm` alone does not mean that.
 pub(crate) fn accelerator() -> Accelerator {
-    let may_open = fs::OpenOptions::new()
-        .read(true)
-        .write(true)
-        .open("/dev/kvm")
-        .is_ok();
+    let may_open = fs::OpenOptions::new().read(true).write(true).open("/dev/kvm").is_ok();
     let mut probe = Command::new("qemu-system-x86_64");
     // The firmware finds no disk and resets at once, which ends qemu: so the guest's instructions did run.
     probe
-        .args([
-            "-accel",
-            "kvm",
-            "-cpu",
-            "host",
-            "-m",
-            "64",
-            "-display",
-            "none",
-            "-nodefaults",
-        ])
+        .args(["-accel", "kvm", "-cpu", "host", "-m", "64", "-display", "none", "-nodefaults"])
         .args(["-no-reboot", "-boot", "reboot-timeout=1"]);
     if may_open && process::succeeds(&mut probe, Duration::from_secs(10)) {
         Accelerator::Kvm
@@ -95,8 +81,7 @@ pub(crate) fn boot(
     mut on_line: impl FnMut(&str),
 ) -> Result<End> {
     let disk = fs::File::create(&files.disk).context("failed to create the guest's disk")?;
-    disk.set_len(DISK_BYTES)
-        .context("failed to size the guest's disk")?;
+    disk.set_len(DISK_BYTES).context("failed to size the guest's disk")?;
     fs::write(&files.console, "").context("failed to create the console's log")?;
     let mut command = command(kernel, files, accelerator);
     let mut child = command
@@ -107,15 +92,9 @@ pub(crate) fn boot(
         .with_context(|| format!("failed to start {}", process::line(&command)))?;
     let stdout = child.stdout.take().context("the guest's output is piped")?;
     let end = follow(&mut child, stdout, &files.console, &mut on_line)?;
-    let output = child
-        .wait_with_output()
-        .context("failed to wait for qemu")?;
+    let output = child.wait_with_output().context("failed to wait for qemu")?;
     if end == End::Early && !output.status.success() {
-        bail!(
-            "qemu ended with {}: {}",
-            output.status,
-            String::from_utf8_lossy(&output.stderr)
-        );
+        bail!("qemu ended with {}: {}", output.status, String::from_utf8_lossy(&output.stderr));
     }
     Ok(end)
 }
@@ -126,21 +105,9 @@ fn command(kernel: &Kernel, files: &Files, accelerator: Accelerator) -> Command 
         Accelerator::Kvm => command.args(["-accel", "kvm", "-cpu", "host"]),
         Accelerator::Tcg => command.args(["-accel", "tcg,thread=multi", "-cpu", "max"]),
     };
-    let drive = format!(
-        "file={},if=none,id=disk,format=raw,cache=unsafe",
-        files.disk.display()
-    );
+    let drive = format!("file={},if=none,id=disk,format=raw,cache=unsafe", files.disk.display());
     command
-        .args([
-            "-smp",
-            "2",
-            "-m",
-            "1024",
-            "-display",
-            "none",
-            "-nodefaults",
-            "-no-reboot",
-        ])
+        .args(["-smp", "2", "-m", "1024", "-display", "none", "-nodefaults", "-no-reboot"])
         .arg("-kernel")
         .arg(&kernel.image)
         .arg("-initrd")
@@ -167,10 +134,7 @@ fn follow(
         let mut stdout = BufReader::new(stdout);
         let mut line = Vec::new();
         // The last line may be cut off: then it names the test that hung.
-        while stdout
-            .read_until(b'\n', &mut line)
-            .is_ok_and(|n_bytes| n_bytes > 0)
-        {
+        while stdout.read_until(b'\n', &mut line).is_ok_and(|n_bytes| n_bytes > 0) {
             let text = String::from_utf8_lossy(&line).trim_end().to_owned();
             if sender.send(text).is_err() {
                 return;
@@ -184,9 +148,7 @@ fn follow(
         match receiver.recv_timeout(POLL_TIME) {
             Ok(line) => match line.strip_prefix(SENTINEL) {
                 Some(status) => {
-                    end = End::Finished {
-                        exit_status: status.trim().parse().unwrap_or(-1),
-                    };
+                    end = End::Finished { exit_status: status.trim().parse().unwrap_or(-1) };
                     deadline = Instant::now() + POWEROFF_TIME;
                 }
                 None => on_line(&line),
@@ -217,11 +179,7 @@ fn follow(
 
 /// A guest that only fails to power off has given all its verdicts.
 fn ended_by(end: End, reason: String) -> End {
-    if end == End::Early {
-        End::Killed(reason)
-    } else {
-        end
-    }
+    if end == End::Early { End::Killed(reason) } else { end }
 }
 
 /// The first sign of trouble in the console's log.
@@ -231,9 +189,7 @@ fn trouble(console: &Path) -> Option<&'static str> {
 }
 
 fn sign_in(console: &str) -> Option<&'static str> {
-    let sign = TROUBLE
-        .iter()
-        .find(|(sign, times)| console.matches(sign).count() >= *times);
+    let sign = TROUBLE.iter().find(|(sign, times)| console.matches(sign).count() >= *times);
     sign.map(|(sign, _)| *sign)
 }
 
