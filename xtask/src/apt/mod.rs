@@ -21,6 +21,9 @@ const MAX_INDEX_AGE: Duration = Duration::from_hours(24);
 /// Debian's own keyring, for archives whose source names none.
 const KEYRING: &str = "/usr/share/keyrings/debian-archive-keyring.gpg";
 
+/// Nothing that a person has is taken away for what is installed.
+const INSTALL: &[&str] = &["install", "--yes", "--no-install-recommends", "--no-remove"];
+
 /// The private folder.
 #[derive(Debug)]
 pub(crate) struct Apt {
@@ -105,19 +108,32 @@ impl Apt {
     pub(crate) fn install(&self, names: &[&str]) -> Result<()> {
         let mut choices = vec![Vec::new()];
         choices.extend(self.backports.clone().map(|suite| vec!["--target-release".into(), suite]));
-        let choice = choices.into_iter().find(|choice| {
+        let simulated = |choice: &Vec<String>| {
             let mut simulation = self.command("apt-get", "own");
-            simulation.arg("--simulate").args(install_words()).args(choice).args(names);
-            process::output(&mut simulation).is_ok()
-        });
-        let Some(choice) = choice else {
-            bail!("this release of Debian offers no installable {}", names.join(", "));
+            simulation.arg("--simulate").args(INSTALL).args(choice).args(names);
+            process::output(&mut simulation)
         };
-        let mut words: Vec<String> = self.options("own");
-        words.extend(install_words().map(Into::into));
-        words.extend(choice);
-        words.extend(names.iter().map(|&name| name.into()));
-        install_as_root(&words, names)
+        let mut errors = Vec::new();
+        for choice in choices {
+            let simulation = match simulated(&choice) {
+                Ok(simulation) => simulation,
+                Err(error) => {
+                    errors.push(format!("{error:#}"));
+                    continue;
+                }
+            };
+            let all: Vec<&str> = simulation.lines().filter_map(installed_in).collect();
+            let mut words: Vec<String> = self.options("own");
+            words.extend(INSTALL.iter().map(|&word| word.into()));
+            words.extend(choice);
+            words.extend(names.iter().map(|&name| name.into()));
+            return install_as_root(&words, names, &all);
+        }
+        bail!(
+            "this release of Debian offers no installable {}\n{}",
+            names.join(", "),
+            errors.join("\n")
+        );
     }
 
     /// Refreshes the index, unless this process already has.
@@ -238,7 +254,6 @@ impl Apt {
             "APT::Sandbox::User=root".into(),
             "Acquire::Languages=none".into(),
             "Acquire::IndexTargets::deb::DEP-11::DefaultEnabled=false".into(),
-            "APT::Update::Post-Invoke=".into(),
         ];
         options.into_iter().flat_map(|option: String| ["-o".into(), option]).collect()
     }
@@ -246,23 +261,27 @@ impl Apt {
 
 /// Installs packages with the machine's own apt, for a system that is no Debian but has apt.
 pub(crate) fn install_with_own_apt(names: &[&str]) -> Result<()> {
-    let mut words: Vec<String> = install_words().map(Into::into).collect();
+    let mut words: Vec<String> = INSTALL.iter().map(|&word| word.into()).collect();
     words.extend(names.iter().map(|&name| name.into()));
-    install_as_root(&words, names)
+    install_as_root(&words, names, names)
 }
 
-fn install_as_root(words: &[String], names: &[&str]) -> Result<()> {
-    let plain = format!("apt-get install --no-install-recommends {}", names.join(" "));
+/// Installs, after naming all that it brings to the system.
+fn install_as_root(words: &[String], names: &[&str], all: &[&str]) -> Result<()> {
     let Some(mut command) = process::as_root(Path::new("apt-get")) else {
-        bail!("not root, and sudo wants a password: run `sudo {plain}`, then start again");
+        let names = names.join(" ");
+        bail!(
+            "not root, and sudo wants a password: run `sudo apt-get install {names}`, then start again"
+        );
     };
-    console::note(&format!("installing system-wide: {plain}"));
+    console::note(&format!("installing system-wide: {}", all.join(" ")));
     process::output(
         command.args(words).env("DEBIAN_FRONTEND", "noninteractive").env("LC_ALL", "C"),
     )?;
     Ok(())
 }
 
-fn install_words() -> impl Iterator<Item = &'static str> {
-    ["install", "--yes", "--no-install-recommends"].into_iter()
+/// The package in a line of a simulation that says what would be installed.
+fn installed_in(line: &str) -> Option<&str> {
+    line.strip_prefix("Inst ")?.split_whitespace().next()
 }

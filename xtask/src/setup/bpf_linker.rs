@@ -4,6 +4,7 @@
 //! of the distribution.
 
 use std::{
+    env,
     path::{Path, PathBuf},
     process::Command,
     time::Duration,
@@ -23,6 +24,11 @@ pub(super) fn present(_setup: &Setup) -> bool {
 }
 
 pub(super) fn bring(setup: &Setup) -> Result<String> {
+    if process::find("bpf-linker").is_none()
+        && let Some(installed) = in_cargo_home()
+    {
+        return on_path(format!("found in {}", installed.display()));
+    }
     if process::find("cargo-binstall").is_some() {
         let mut binstall = Command::new("cargo");
         binstall.args(["binstall", "--no-confirm", &format!("bpf-linker@{VERSION}")]);
@@ -33,7 +39,7 @@ pub(super) fn bring(setup: &Setup) -> Result<String> {
     let llvm = llvm_of_the_compiler()?;
     let prefix = llvm_prefix(setup, llvm)?;
     let mut path = prefix.join("bin").into_os_string();
-    if let Some(rest) = std::env::var_os("PATH") {
+    if let Some(rest) = env::var_os("PATH") {
         path.push(":");
         path.push(rest);
     }
@@ -45,6 +51,15 @@ pub(super) fn bring(setup: &Setup) -> Result<String> {
         .env("LLVM_PREFIX", &prefix);
     process::output(&mut install)?;
     on_path(format!("{VERSION} built with LLVM {llvm}"))
+}
+
+/// An older setup's, where cargo installs.
+fn in_cargo_home() -> Option<PathBuf> {
+    let cargo_home = env::var_os("CARGO_HOME").map(PathBuf::from);
+    let cargo_home =
+        cargo_home.or_else(|| Some(PathBuf::from(env::var_os("HOME")?).join(".cargo")))?;
+    let installed = cargo_home.join("bin/bpf-linker");
+    installed.is_file().then_some(installed)
 }
 
 fn on_path(done: String) -> Result<String> {

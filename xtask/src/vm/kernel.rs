@@ -71,7 +71,7 @@ fn with_parts(apt: &Apt, package: Package) -> Result<Vec<Package>> {
     for name in apt.depends(&package)? {
         // An archive may have lost a part that is not needed to boot; `unpacked` sees whether one is.
         if parts.iter().any(|part| name == format!("{part}{release}"))
-            && apt.versions(&name)?.contains(&package.version)
+            && apt.names(&name)?.contains(&name)
         {
             packages.push(Package { name, version: package.version.clone() });
         }
