@@ -1,12 +1,12 @@
 //! `podmeter run`: the agent behind the server, from start to SIGTERM.
 
-use std::{env, fs, future, net::SocketAddr, sync::Arc, time::Instant};
+use std::{env, fs, io, net::SocketAddr, sync::Arc, time::Instant};
 
 use tokio::{
     signal::unix::{SignalKind, signal},
     task,
 };
-use tracing::{info, warn};
+use tracing::info;
 
 use crate::{
     agent::{Agent, CollectionError, SourceRun},
@@ -34,6 +34,9 @@ pub enum RunError {
     /// It cannot make its own metrics.
     #[error(transparent)]
     Telemetry(#[from] TelemetryError),
+    /// It could not be told to stop.
+    #[error("signals cannot be caught")]
+    Signals(#[source] io::Error),
     /// The start panicked.
     #[error("starting ended early, which is a bug")]
     Start(#[from] task::JoinError),
@@ -43,6 +46,7 @@ pub enum RunError {
 pub async fn run(config: Config) -> Result<(), RunError> {
     let began = Instant::now();
     // A port that is taken is found out before the kernel's types are parsed; requests that come early wait.
+    let stop = stop_signal().map_err(RunError::Signals)?;
     let server = Server::bind(config.listen, Limits::default()).await?;
     let address = server.local_addr();
     let paths = config.paths.clone();
@@ -50,7 +54,7 @@ pub async fn run(config: Config) -> Result<(), RunError> {
     let url = format!("http://{}/metrics", reachable(address));
     info!(%address, start = ?began.elapsed(), "serving {url}");
     let node = Node { agent, name: node_name(&paths), kernel: kernel(&paths) };
-    server.serve(Arc::new(node), stop_signal()).await;
+    server.serve(Arc::new(node), stop).await;
     info!("stopped");
     Ok(())
 }
@@ -131,16 +135,19 @@ fn reachable(address: SocketAddr) -> SocketAddr {
     address
 }
 
-async fn stop_signal() {
-    let (terminate, interrupt) = (signal(SignalKind::terminate()), signal(SignalKind::interrupt()));
-    let (Ok(mut terminate), Ok(mut interrupt)) = (terminate, interrupt) else {
-        warn!("signals cannot be caught; the process ends without finishing requests");
-        return future::pending().await;
-    };
-    tokio::select! {
-        _ = terminate.recv() => info!("SIGTERM: stopping"),
-        _ = interrupt.recv() => info!("SIGINT: stopping"),
-    }
+/// Ends when the process is asked to stop.
+///
+/// The signals are caught from this call on, not from the first poll, so that none which comes during the start ends
+/// the process without its leave.
+fn stop_signal() -> io::Result<impl Future<Output = ()>> {
+    let mut terminate = signal(SignalKind::terminate())?;
+    let mut interrupt = signal(SignalKind::interrupt())?;
+    Ok(async move {
+        tokio::select! {
+            _ = terminate.recv() => info!("SIGTERM: stopping"),
+            _ = interrupt.recv() => info!("SIGINT: stopping"),
+        }
+    })
 }
 
 fn node_name(paths: &HostPaths) -> String {

@@ -5,6 +5,7 @@
     clippy::missing_panics_doc,
     clippy::panic,
     clippy::print_stderr,
+    clippy::print_stdout,
     reason = "a harness ends its test by panicking, and prints what the reader of a failure needs"
 )]
 

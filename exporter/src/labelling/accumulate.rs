@@ -129,8 +129,10 @@ mod tests {
         }
     }
 
-    /// Each step is one collection: path, cgroup id and value of each cgroup, then the expected series.
-    fn check(steps: &[(&[(&str, u64, f64)], &[(&str, f64)])]) {
+    /// One collection: path, cgroup id and value of each cgroup, then the expected series.
+    type Step<'a> = (&'a [(&'a str, u64, f64)], &'a [(&'a str, f64)]);
+
+    fn check(steps: &[Step<'_>]) {
         let mut accumulator = Accumulator::default();
         for (given, expected) in steps {
             let contributions = given

@@ -65,7 +65,7 @@ fn small() -> Vec<u8> {
     btf.add("inner", 4, 2, 12, &[a, 2, 0, b, 4, 32]); // 5
     btf.add("", 10, 0, 5, &[]); // 6
     let [lock, inner, flag] = ["lock", "in", "flag"].map(|name| btf.string(name));
-    let members = [[lock, 1, 0], [0, 3, 64], [inner, 6, 128], [flag, 2, 224 | 1 << 24]];
+    let members = [[lock, 1, 0], [0, 3, 64], [inner, 6, 128], [flag, 2, 0xe0 | 1 << 24]];
     // A function of the structure's name, which must not be taken for it.
     btf.add("rq", 12, 0, 0, &[]); // 7
     btf.add("rq", 4 | 1 << 7, 4, 32, &members.concat()); // 8, with bit sizes
