@@ -72,6 +72,7 @@ pub(crate) fn run(options: &Options) -> Result<()> {
     let kernels = if given.is_empty() { kernel::DEFAULT } else { given.as_slice() };
     let setup = prepare(options.part, kernels)?;
     let mut total = Count::default();
+    let mut failed = Vec::new();
     let mut part = |name: &str, run: &mut dyn FnMut() -> Result<Count>| {
         console::say(&format!("== {name}"));
         let start = Instant::now();
@@ -83,6 +84,9 @@ pub(crate) fn run(options: &Options) -> Result<()> {
         let seconds = start.elapsed().as_secs_f64();
         console::say(&format!("== {name}: {n_passed} passed, {n_failed} failed ({seconds:.1} s)"));
         total.add(count);
+        if n_failed > 0 {
+            failed.push(name.to_owned());
+        }
     };
     let all = options.part == Part::All;
     let wanted = |part: Part| all || options.part == part;
@@ -105,7 +109,7 @@ pub(crate) fn run(options: &Options) -> Result<()> {
     }
     console::say(&format!("{} passed, {} failed", total.n_passed, total.n_failed));
     if total.n_failed > 0 {
-        bail!("tests failed");
+        bail!("failed: {}", failed.join(", "));
     }
     Ok(())
 }

@@ -1,4 +1,6 @@
 //! Guest kernels: Debian's cloud kernels, found by version prefix in all suites, and unpacked in the cache.
+//!
+//! A kernel of the cache serves until its folder is removed, so that a new one does not come between two runs.
 
 use std::{
     fs,
