@@ -65,6 +65,11 @@ pub enum Skip {
     NoDuration = 5,
 }
 
+/// Number of slots of `SKIPPED`.
+pub const N_SKIPS: u32 = 6;
+
+const _: () = assert!(Skip::ALL.len() == N_SKIPS as usize);
+
 impl Skip {
     /// Every reason, in the order of the slots.
     pub const ALL: [Self; 6] = [

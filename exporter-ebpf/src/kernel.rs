@@ -19,6 +19,7 @@ macro_rules! offsets {
 
 /// The value of a read-only global as user space set it.
 #[inline(always)]
+#[must_use]
 pub fn global(value: &'static u32) -> usize {
     // JUSTIFICATION: a plain read would be folded to the 0 that stands in the source.
     // SAFETY: a reference is always valid for a read.
@@ -28,6 +29,7 @@ pub fn global(value: &'static u32) -> usize {
 
 /// Reads a `T` at `base + offset` of kernel memory, or `T::default()` where the address is not readable.
 #[inline(always)]
+#[must_use]
 pub fn read<T: Copy + Default>(base: usize, offset: &'static u32) -> T {
     let address = (base + global(offset)) as *const T;
     // JUSTIFICATION: the helper is the only way to read memory of the kernel that the verifier does not know.

@@ -1,5 +1,15 @@
 //! One test binary: `page` and `docs` need no privileges, `kernel` needs root and runs here and in virtual machines.
 
+#![expect(
+    clippy::cast_precision_loss,
+    clippy::expect_used,
+    clippy::format_collect,
+    clippy::panic,
+    clippy::print_stdout,
+    clippy::unwrap_used,
+    reason = "tests panic to fail, print what the reader of a failure needs, and count to less than 2^53"
+)]
+
 mod docs;
 mod kernel;
 mod page;

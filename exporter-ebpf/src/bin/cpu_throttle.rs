@@ -5,13 +5,13 @@
 //! The function is not static and has had one argument, `struct cfs_rq *`, since CFS bandwidth control exists.
 //! `throttle_cfs_rq` is not hooked: it is entered without a throttle, and on 7.3 two to three times for each.
 //!
-//! Minimum kernel: 5.10 (tested); fentry needs 5.5 and CONFIG_FUNCTION_TRACER, the kprobe needs CONFIG_KPROBES.
+//! Minimum kernel: 5.10 (tested); fentry needs 5.5 and `CONFIG_FUNCTION_TRACER`, the kprobe needs `CONFIG_KPROBES`.
 //!
 //! Reads: at entry `cfs_rq->throttled_clock`, at exit `cfs_rq->rq->clock`, whose difference is what the kernel itself
 //! adds to `cpu.stat`'s `throttled_usec`, because the function brings `rq->clock` up to date before it subtracts.
 //! At entry `rq->clock` is stale, and after the function `throttled_clock` is cleared (since 6.2) or already the start
 //! of the next throttle (since 6.18), so neither end alone has both.
-//! Since 6.18 the function returns at once while the cfs_rq has no runtime; such a call ends no throttle.
+//! Since 6.18 the function returns at once while the `cfs_rq` has no runtime; such a call ends no throttle.
 //!
 //! Cost: O(1) per event: three operations on preallocated hash maps and six reads of kernel memory at fixed offsets;
 //! docs/overhead.md has the measured nanoseconds. An event is one unthrottle of one cgroup on one CPU, so there are at
@@ -26,7 +26,7 @@ use aya_ebpf::{
     programs::{FEntryContext, FExitContext, ProbeContext, RetProbeContext},
 };
 use podmeter_common::{
-    cpu_throttle::{BOUNDS_NS, MAX_CGROUPS, MAX_IN_FLIGHT, N_BUCKETS, Skip, Throttles},
+    cpu_throttle::{BOUNDS_NS, MAX_CGROUPS, MAX_IN_FLIGHT, N_BUCKETS, N_SKIPS, Skip, Throttles},
     histogram::bucket_index,
 };
 use podmeter_ebpf::{counter, kernel, offsets};
@@ -58,19 +58,19 @@ offsets! {
 #[map]
 static THROTTLES: HashMap<u64, Throttles> = HashMap::with_max_entries(MAX_CGROUPS, 0);
 
-/// The start of the throttle that is being ended, by the address of its cfs_rq.
+/// The start of the throttle that is being ended, by the address of its `cfs_rq`.
 #[map]
 static IN_FLIGHT: HashMap<u64, u64> = HashMap::with_max_entries(MAX_IN_FLIGHT, 0);
 
-/// The cfs_rq of the kprobe that was entered last on this CPU: a kretprobe has no arguments.
+/// The `cfs_rq` of the kprobe that was entered last on this CPU: a kretprobe has no arguments.
 ///
 /// Callers hold the run queue's lock with interrupts off, so one CPU is in at most one unthrottle at a time.
 #[map]
-static ENTERED: PerCpuArray<u64> = PerCpuArray::with_max_entries(1, 0);
+static ENTERED: PerCpuArray<usize> = PerCpuArray::with_max_entries(1, 0);
 
 /// Calls that are in no histogram, by [`Skip`].
 #[map]
-static SKIPPED: PerCpuArray<u64> = PerCpuArray::with_max_entries(Skip::ALL.len() as u32, 0);
+static SKIPPED: PerCpuArray<u64> = PerCpuArray::with_max_entries(N_SKIPS, 0);
 
 /// In `IN_FLIGHT`: this call ends no throttle.
 const RETURNED_EARLY: u64 = u64::MAX;
@@ -95,7 +95,7 @@ fn kprobe_unthrottle(context: ProbeContext) -> u32 {
     if let Some(entered) = ENTERED.get_ptr_mut(0) {
         // JUSTIFICATION: map values are reached by pointer.
         // SAFETY: the slot is this CPU's, and nothing else writes it before the kretprobe.
-        unsafe { *entered = cfs_rq as u64 };
+        unsafe { *entered = cfs_rq };
     }
     enter(cfs_rq);
     0
@@ -112,7 +112,7 @@ fn kretprobe_unthrottle(_context: RetProbeContext) -> u32 {
     if cfs_rq == 0 {
         skip(Skip::NoEntry);
     } else {
-        leave(cfs_rq as usize);
+        leave(cfs_rq);
     }
     0
 }
@@ -124,7 +124,7 @@ fn enter(cfs_rq: usize) {
     } else {
         kernel::read(cfs_rq, &CFS_RQ_THROTTLED_CLOCK)
     };
-    if IN_FLIGHT.insert(&(cfs_rq as u64), &started, 0).is_err() {
+    if IN_FLIGHT.insert(cfs_rq as u64, started, 0).is_err() {
         skip(Skip::InFlightFull);
     }
 }
@@ -142,11 +142,11 @@ fn leave(cfs_rq: usize) {
     let key = cfs_rq as u64;
     // JUSTIFICATION: map values are reached by reference into the map.
     // SAFETY: the value is copied at once, and only this CPU, which holds the run queue's lock, uses this key.
-    let Some(started) = (unsafe { IN_FLIGHT.get(&key) }).copied() else {
+    let Some(started) = (unsafe { IN_FLIGHT.get(key) }).copied() else {
         skip(Skip::NoEntry);
         return;
     };
-    if IN_FLIGHT.remove(&key).is_err() {
+    if IN_FLIGHT.remove(key).is_err() {
         skip(Skip::NoEntry);
     }
     if started == RETURNED_EARLY {
@@ -180,26 +180,33 @@ fn count(cgroup_id: u64, duration_ns: u64) {
         skip(Skip::MapFull);
         return;
     };
-    // JUSTIFICATION: the value is shared by all CPUs, so each field is added to by itself, through raw pointers.
-    // SAFETY: `throttles` points at a live map value, and the bucket's index is below N_BUCKETS.
-    unsafe {
-        let bucket = bucket_index(&BOUNDS_NS, duration_ns);
-        if bucket < N_BUCKETS {
-            counter::add((&raw mut (*throttles).buckets).cast::<u64>().add(bucket), 1);
-        }
-        counter::add(&raw mut (*throttles).sum_ns, duration_ns);
+    // JUSTIFICATION: the value is shared by all CPUs, so its fields are reached by raw pointers, never by reference.
+    // SAFETY: `throttles` points at a live map value.
+    let (buckets, sum_ns) =
+        (unsafe { &raw mut (*throttles).buckets }, unsafe { &raw mut (*throttles).sum_ns });
+    let bucket_idx = bucket_index(&BOUNDS_NS, duration_ns);
+    if bucket_idx < N_BUCKETS {
+        // JUSTIFICATION: an index into the array would make a reference to it.
+        // SAFETY: the index is below the length.
+        let bucket = unsafe { buckets.cast::<u64>().add(bucket_idx) };
+        // JUSTIFICATION: map values are reached by pointer.
+        // SAFETY: it points into a live map value, whose fields are aligned.
+        unsafe { counter::add(bucket, 1) };
     }
+    // JUSTIFICATION: map values are reached by pointer.
+    // SAFETY: it points into a live map value, whose fields are aligned.
+    unsafe { counter::add(sum_ns, duration_ns) };
 }
 
 /// The cgroup's entry, which the first throttle makes.
 #[inline(always)]
 fn entry(cgroup_id: u64) -> Option<*mut Throttles> {
-    if let Some(throttles) = THROTTLES.get_ptr_mut(&cgroup_id) {
+    if let Some(throttles) = THROTTLES.get_ptr_mut(cgroup_id) {
         return Some(throttles);
     }
     // Another CPU may make the entry first; then this insert fails, and the second look finds that one.
-    let _already_there = THROTTLES.insert(&cgroup_id, &Throttles::ZERO, BPF_NOEXIST);
-    THROTTLES.get_ptr_mut(&cgroup_id)
+    let _already_there = THROTTLES.insert(cgroup_id, Throttles::ZERO, BPF_NOEXIST);
+    THROTTLES.get_ptr_mut(cgroup_id)
 }
 
 #[inline(always)]

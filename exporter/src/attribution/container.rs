@@ -269,7 +269,13 @@ mod tests {
             ("/kubepods/pod{U}/crio-{A}", "container {A} of {U}"),
             // 5: a process in a cgroup of its own
             ("/kubepods/burstable/pod{U}/{A}/kube-proxy", "container {A} of {U} nested"),
-            // 6: systemd driver, containerd
+        ]);
+    }
+
+    #[test]
+    fn knows_the_formats_of_the_systemd_driver() {
+        check(&[
+            // 6: containerd
             ("/kubepods.slice", "other"),
             ("/kubepods.slice/kubepods-burstable.slice", "other"),
             ("/kubepods.slice/kubepods-burstable.slice/kubepods-burstable-pod{u}.slice", "pod {U}"),

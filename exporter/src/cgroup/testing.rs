@@ -1,7 +1,5 @@
 //! What tests need to work on the machine's own cgroups.
 
-#![expect(clippy::print_stdout, reason = "a skipped test says why")]
-
 use std::{
     fs,
     path::{Path, PathBuf},

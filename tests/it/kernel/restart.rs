@@ -1,6 +1,6 @@
 //! A cgroup that is removed and made again under its old path goes on with its old series.
 
-use podmeter::config::Config;
+use podmeter::{config::Config, metric::Histogram};
 use podmeter_tests::{
     cgroup::{Hierarchy, TestCgroup, wait_for},
     page::{TestAgent, TestPage},
@@ -41,7 +41,7 @@ impl Numbers {
         let n_throttled_periods =
             page.number("podmeter_cpu_cfs_throttled_periods_total", &labels).unwrap();
         let histogram = page.histogram("podmeter_cpu_throttle_duration_seconds", &labels);
-        Self { n_throttled_periods, n_throttles: histogram.map(|histogram| histogram.count()) }
+        Self { n_throttled_periods, n_throttles: histogram.map(Histogram::count) }
     }
 }
 
