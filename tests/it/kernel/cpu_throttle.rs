@@ -1,7 +1,7 @@
 //! The durations of throttles agree with the kernel's own `cpu.stat`, and belong to the owner of the quota.
 
 use std::{
-    thread,
+    fs, thread,
     time::{Duration, Instant},
 };
 
@@ -101,6 +101,64 @@ fn entries_of_freed_cgroups_leave_the_kernel() {
     // As long as the cgroup is remembered, its last values are, too.
     assert!(histogram(&collect(&mut probe, &[]), id).is_some());
     assert_eq!(histogram(&collect(&mut probe, &[id]), id), None);
+}
+
+/// While `kernel.bpf_stats_enabled` is 1, the runs of both programs are counted; what they cost is printed beside the
+/// cost of reading one `cpu.stat` on the same machine, because virtual machines have no time of their own.
+#[test]
+fn runs_are_counted_while_the_kernel_keeps_statistics() {
+    for hook in HookKind::ALL {
+        let (Some(hierarchy), Some(mut probe)) = (hierarchy(), start(&[*hook])) else { return };
+        let mut limited = hierarchy.create("stats");
+        limited.set_quota(10_000);
+        let _on = BpfStats::on();
+        burn_for(Duration::from_secs(3), &mut [&mut limited]);
+        let stat = settled(&limited);
+        let collected = collect(&mut probe, &[]);
+        let n_throttles = histogram(&collected, limited.id()).expect("it was throttled").count();
+        let SourceStats::Probe(stats) = collected.stats else { panic!("a probe's statistics") };
+        let mut seconds_per_event = 0.0;
+        for runs in &stats.runs {
+            assert!(runs.n_runs >= n_throttles, "{runs:?}, {n_throttles} throttles");
+            seconds_per_event += runs.seconds / runs.n_runs as f64;
+        }
+        let began = Instant::now();
+        let n_reads = 1000;
+        for _ in 0..n_reads {
+            assert_eq!(limited.cpu_stat().n_throttled, stat.n_throttled);
+        }
+        let seconds_per_read = began.elapsed().as_secs_f64() / f64::from(n_reads);
+        println!(
+            "report: cost | {} | {:.0} ns per event | {:.0} ns per cpu.stat read | ratio {:.3}",
+            hook.as_str(),
+            seconds_per_event * 1e9,
+            seconds_per_read * 1e9,
+            seconds_per_event / seconds_per_read,
+        );
+    }
+}
+
+/// The kernel's statistics of programs, on for as long as this lives.
+struct BpfStats {
+    before: String,
+}
+
+const BPF_STATS: &str = "/proc/sys/kernel/bpf_stats_enabled";
+
+impl BpfStats {
+    fn on() -> Self {
+        let before = fs::read_to_string(BPF_STATS).expect("it can be read");
+        fs::write(BPF_STATS, "1").expect("root may switch them on");
+        Self { before }
+    }
+}
+
+impl Drop for BpfStats {
+    fn drop(&mut self) {
+        if let Err(error) = fs::write(BPF_STATS, &self.before) {
+            println!("report: left behind | {BPF_STATS} is 1 | {error}");
+        }
+    }
 }
 
 fn start(hooks: &[HookKind]) -> Option<Probe> {

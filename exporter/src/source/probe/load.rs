@@ -66,15 +66,8 @@ pub fn start(
     enabled: impl Fn(&str) -> bool,
 ) -> (Vec<Probe>, Vec<ProbeStatus>) {
     let wanted: Vec<_> = PROBES.iter().filter(|def| enabled(def.name)).collect();
-    // Without a probe to start, the kernel's types are not worth parsing.
-    let (probes, mut statuses) = if wanted.is_empty() {
-        (Vec::new(), Vec::new())
-    } else {
-        match KernelInterface::read(paths) {
-            Ok(kernel) => start_all(&wanted, hooks, &kernel),
-            Err(error) => (Vec::new(), wanted.iter().map(|def| off(def, &error)).collect()),
-        }
-    };
+    let (probes, mut statuses) = start_all(&wanted, hooks, paths)
+        .unwrap_or_else(|error| (Vec::new(), wanted.iter().map(|def| off(def, &error)).collect()));
     let disabled = PROBES.iter().filter(|def| !enabled(def.name));
     statuses.extend(disabled.map(|def| off(def, &StartError::Disabled)));
     statuses.iter().for_each(report);
@@ -83,8 +76,6 @@ pub fn start(
 
 impl KernelInterface {
     fn read(paths: &HostPaths) -> Result<Self, StartError> {
-        caps::check_bpf()?;
-        raise_memlock_limit();
         let types = KernelTypes::read(paths).map_err(Arc::new)?;
         let btf = Btf::parse_file(paths.sys.join("kernel/btf/vmlinux"), Endianness::default())?;
         let has_kprobes = paths.sys.join("bus/event_source/devices/kprobe").exists()
@@ -96,14 +87,23 @@ impl KernelInterface {
 fn start_all(
     wanted: &[&'static ProbeDef],
     hooks: &[HookKind],
-    kernel: &KernelInterface,
-) -> (Vec<Probe>, Vec<ProbeStatus>) {
+    paths: &HostPaths,
+) -> Result<(Vec<Probe>, Vec<ProbeStatus>), StartError> {
+    // Without a probe to start, the kernel's types are not worth parsing.
+    if wanted.is_empty() {
+        return Ok((Vec::new(), Vec::new()));
+    }
+    caps::check_bpf()?;
+    raise_memlock_limit();
+    // One loader serves all probes, because making one parses the kernel's types, whoever needs them; so it holds the
+    // globals of all, and an object takes those that it has. Its copy of the types goes before ours comes, which
+    // halves the memory that the start takes.
+    let mut loader = EbpfLoader::new();
+    loader.btf(None);
+    let kernel = KernelInterface::read(paths)?;
+    loader.btf(Some(&kernel.btf));
     let globals: Vec<Result<_, Arc<BtfError>>> =
         wanted.iter().map(|def| (def.globals)(&kernel.types).map_err(Arc::new)).collect();
-    // One loader serves all probes, because making one parses the kernel's types again; so it holds all their globals,
-    // and an object takes those that it has.
-    let mut loader = EbpfLoader::new();
-    loader.btf(Some(&kernel.btf));
     for (name, value) in globals.iter().flatten().flatten() {
         loader.override_global(name, value, false);
     }
@@ -111,13 +111,13 @@ fn start_all(
     let mut statuses = Vec::new();
     for (def, globals) in wanted.iter().zip(&globals) {
         let (probe, status) = match globals {
-            Ok(_) => start_one(def, hooks, &mut loader, kernel),
+            Ok(_) => start_one(def, hooks, &mut loader, &kernel),
             Err(error) => (None, off(def, &StartError::Types(Arc::clone(error)))),
         };
         probes.extend(probe);
         statuses.push(status);
     }
-    (probes, statuses)
+    Ok((probes, statuses))
 }
 
 fn start_one(
