@@ -14,4 +14,5 @@ pub mod exporter;
 pub mod http;
 pub mod machine;
 pub mod page;
+pub mod prometheus;
 pub mod tools;

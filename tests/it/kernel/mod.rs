@@ -2,6 +2,7 @@
 
 mod cgroup_cpu;
 mod cpu_throttle;
+mod prometheus;
 mod restart;
 
 use podmeter_tests::cgroup::Hierarchy;

@@ -79,8 +79,8 @@ const REQUIREMENTS: &[Requirement] = &[
     },
     Requirement {
         name: "prometheus",
-        why: "tests let a real Prometheus scrape the page",
-        purposes: &[Purpose::Test],
+        why: "tests let a real Prometheus scrape the page, in the virtual machines too",
+        purposes: &[Purpose::Test, Purpose::Vm],
         present: tools::prometheus_present,
         bring: tools::bring_prometheus,
     },

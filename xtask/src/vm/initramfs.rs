@@ -1,10 +1,16 @@
 //! The guest's whole file system: busybox, an init script, the modules, the tests and the exporter.
 
-use std::{fs, path::Path};
+use std::{
+    collections::BTreeSet,
+    fs,
+    path::{Path, PathBuf},
+    process::Command,
+};
 
 use anyhow::{Context as _, Result};
 
 use super::{cpio::Archive, modules::Module};
+use crate::process;
 
 /// What the guest prints before the exit status of the tests.
 pub(crate) const SENTINEL: &str = "podmeter-vm: exit ";
@@ -24,9 +30,27 @@ pub(crate) struct Contents<'a> {
     pub(crate) busybox: &'a Path,
     pub(crate) tests: &'a Path,
     pub(crate) podmeter: &'a Path,
+    /// A Prometheus and the libraries that it is linked with.
+    pub(crate) prometheus: &'a Program,
     pub(crate) modules: &'a [Module],
     pub(crate) cgroup: Cgroup,
     pub(crate) filter: &'a str,
+}
+
+/// A program from the host with the files that it needs at their own paths.
+#[derive(Debug)]
+pub(crate) struct Program {
+    path: PathBuf,
+    libraries: Vec<PathBuf>,
+}
+
+impl Program {
+    /// Finds the libraries of a program of this machine.
+    pub(crate) fn new(path: PathBuf) -> Result<Self> {
+        let listed = process::output(Command::new("ldd").arg(&path))?;
+        let words = listed.split_whitespace().filter(|word| word.starts_with('/'));
+        Ok(Self { path, libraries: words.map(PathBuf::from).collect() })
+    }
 }
 
 /// Builds the archive.
@@ -41,11 +65,31 @@ pub(crate) fn build(contents: &Contents<'_>) -> Result<Vec<u8>> {
         let bytes = fs::read(file).with_context(|| format!("failed to read {}", file.display()))?;
         archive.executable(&format!("bin/{name}"), &bytes)?;
     }
+    add_program(&mut archive, "prometheus", contents.prometheus)?;
     for module in contents.modules {
         archive.executable(&format!("modules/{}.ko", module.name), &module.contents)?;
     }
     archive.executable("init", init(contents).as_bytes())?;
     archive.finish()
+}
+
+fn add_program(archive: &mut Archive, name: &str, program: &Program) -> Result<()> {
+    let read =
+        |path: &Path| fs::read(path).with_context(|| format!("failed to read {}", path.display()));
+    archive.executable(&format!("bin/{name}"), &read(&program.path)?)?;
+    let mut made = BTreeSet::new();
+    for library in &program.libraries {
+        let relative = library.strip_prefix("/").context("ldd prints whole paths")?;
+        let parents: Vec<_> = relative.ancestors().skip(1).collect();
+        // The nearest to the root comes first; the root itself is the empty path.
+        for parent in parents.into_iter().rev().filter(|parent| !parent.as_os_str().is_empty()) {
+            if made.insert(parent.to_owned()) {
+                archive.directory(&parent.display().to_string())?;
+            }
+        }
+        archive.executable(&relative.display().to_string(), &read(library)?)?;
+    }
+    Ok(())
 }
 
 /// The init script. The console is the kernel's; the tests write to the second serial port, so that neither cuts
@@ -67,7 +111,7 @@ fn init(contents: &Contents<'_>) -> String {
     format!(
         "#!/bin/busybox sh
 /bin/busybox --install -s /bin
-export PATH=/bin HOME=/root PODMETER_BIN=/bin/podmeter PODMETER_VM=1 RUST_BACKTRACE=1
+export PATH=/bin HOME=/root PODMETER_BIN=/bin/podmeter PODMETER_PROMETHEUS=/bin/prometheus PODMETER_VM=1 RUST_BACKTRACE=1
 mount -t proc proc /proc
 mount -t sysfs sysfs /sys
 mount -t devtmpfs devtmpfs /dev

@@ -18,7 +18,7 @@ use std::{
 use anyhow::{Context as _, Result, bail};
 
 use self::{
-    initramfs::{Cgroup, Contents},
+    initramfs::{Cgroup, Contents, Program},
     kernel::Kernel,
     qemu::{Accelerator, End, Files},
 };
@@ -40,6 +40,7 @@ struct Bench {
     busybox: PathBuf,
     tests: PathBuf,
     podmeter: PathBuf,
+    prometheus: Program,
     expected: BTreeSet<String>,
     accelerator: Accelerator,
     cgroup: Cgroup,
@@ -58,9 +59,12 @@ pub(crate) fn run(setup: &Setup, kernels: &[&str], cgroup: Cgroup, filter: &str)
     let logs = cargo::target_dir().join("vm");
     fs::create_dir_all(&logs).with_context(|| format!("failed to create {}", logs.display()))?;
     let busybox = setup::busybox(&setup.cache).context("there is no static busybox")?;
+    let prometheus = setup::prometheus_tool(&setup.cache, "prometheus");
+    let prometheus = Program::new(prometheus.context("there is no prometheus")?)?;
     let accelerator = qemu::accelerator();
     let filter = filter.to_owned();
-    let bench = Bench { busybox, tests, podmeter, expected, accelerator, cgroup, filter, logs };
+    let bench =
+        Bench { busybox, tests, podmeter, prometheus, expected, accelerator, cgroup, filter, logs };
     let mut total = Count::default();
     let mut reports = Vec::new();
     for prefix in kernels {
@@ -102,6 +106,7 @@ fn guest(bench: &Bench, kernel: &Kernel, total: &mut Count) -> Result<libtest::O
         busybox: &bench.busybox,
         tests: &bench.tests,
         podmeter: &bench.podmeter,
+        prometheus: &bench.prometheus,
         modules: &modules,
         cgroup: bench.cgroup,
         filter: &bench.filter,

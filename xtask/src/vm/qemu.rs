@@ -107,7 +107,7 @@ fn command(kernel: &Kernel, files: &Files, accelerator: Accelerator) -> Command 
     };
     let drive = format!("file={},if=none,id=disk,format=raw,cache=unsafe", files.disk.display());
     command
-        .args(["-smp", "2", "-m", "1024", "-display", "none", "-nodefaults", "-no-reboot"])
+        .args(["-smp", "2", "-m", "2048", "-display", "none", "-nodefaults", "-no-reboot"])
         .arg("-kernel")
         .arg(&kernel.image)
         .arg("-initrd")

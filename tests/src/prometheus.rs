@@ -1,0 +1,77 @@
+//! A real Prometheus that scrapes one target.
+
+use std::{fmt::Write as _, net::TcpListener, path::Path, process::Command};
+
+use serde_json::Value;
+use tempfile::TempDir;
+
+use crate::{
+    http::try_get,
+    tools::{Process, write},
+};
+
+/// A Prometheus that scrapes one target every few seconds.
+pub struct Prometheus {
+    url: String,
+    _process: Process,
+    _dir: TempDir,
+}
+
+impl Prometheus {
+    /// Starts it, to scrape the target every `seconds`.
+    #[must_use]
+    pub fn start(binary: &Path, target: &str, seconds: u32) -> Self {
+        let dir = tempfile::tempdir().expect("a temporary folder");
+        let config = write(
+            dir.path(),
+            "prometheus.yml",
+            &format!(
+                "global: {{ scrape_interval: {seconds}s, scrape_timeout: {seconds}s }}
+scrape_configs:
+  - job_name: podmeter
+    static_configs: [ {{ targets: [ '{target}' ] }} ]
+"
+            ),
+        );
+        // Prometheus does not say which port it took, so it gets one that is free now.
+        let address = TcpListener::bind("127.0.0.1:0")
+            .and_then(|free| free.local_addr())
+            .expect("there is a free port");
+        let mut command = Command::new(binary);
+        command
+            .arg(format!("--config.file={}", config.display()))
+            .arg(format!("--storage.tsdb.path={}", dir.path().join("data").display()))
+            .arg(format!("--web.listen-address={address}"))
+            .arg("--log.level=error");
+        let process = Process::start(&mut command);
+        Self { url: format!("http://{address}"), _process: process, _dir: dir }
+    }
+
+    /// The field `data` of an answer of its API, once it answers.
+    fn data(&self, path: &str) -> Option<Value> {
+        let answer = try_get(&format!("{}{path}", self.url), &[]).ok()?;
+        let json: Value = serde_json::from_slice(&answer.body).ok()?;
+        json.get("data").cloned()
+    }
+
+    /// The target's health and its last error.
+    #[must_use]
+    pub fn target(&self) -> Option<(String, String)> {
+        let data = self.data("/api/v1/targets")?;
+        let target = data.pointer("/activeTargets/0")?;
+        let text = |key: &str| Some(target.get(key)?.as_str()?.to_owned());
+        Some((text("health")?, text("lastError")?))
+    }
+
+    /// The values of a query's result.
+    #[must_use]
+    pub fn query(&self, query: &str) -> Option<Vec<f64>> {
+        let mut encoded = String::new();
+        for byte in query.bytes() {
+            write!(encoded, "%{byte:02x}").expect("a string takes everything");
+        }
+        let data = self.data(&format!("/api/v1/query?query={encoded}"))?;
+        let value = |series: &Value| series.pointer("/value/1")?.as_str()?.parse().ok();
+        data.get("result")?.as_array()?.iter().map(value).collect()
+    }
+}
