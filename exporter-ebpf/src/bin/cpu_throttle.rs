@@ -9,8 +9,8 @@
 //!
 //! Reads: at entry `cfs_rq->throttled_clock`, at exit `cfs_rq->rq->clock`, whose difference is what the kernel itself
 //! adds to `cpu.stat`'s `throttled_usec`, because the function brings `rq->clock` up to date before it subtracts.
-//! At entry `rq->clock` is stale, and after the function `throttled_clock` is cleared (since 6.2) or already the start
-//! of the next throttle (since 6.18), so neither end alone has both.
+//! At entry `rq->clock` is stale, and after the function `throttled_clock` is cleared (seen on 6.12) or already the start
+//! of the next throttle (seen on 6.18), so neither end alone has both.
 //! Since 6.18 the function returns at once while the `cfs_rq` has no runtime; such a call ends no throttle.
 //!
 //! Cost: O(1) per event: four operations on preallocated hash maps and seven to nine reads of kernel memory at fixed
