@@ -3,7 +3,6 @@
 #![expect(
     clippy::cast_precision_loss,
     clippy::expect_used,
-    clippy::format_collect,
     clippy::panic,
     clippy::print_stdout,
     clippy::unwrap_used,

@@ -22,7 +22,7 @@ const LOAD: Duration = Duration::from_secs(5);
 const SCRAPE_SECONDS: u32 = 2;
 
 /// How long Prometheus may take to start and to scrape: in such a machine, most of a minute.
-const PROMETHEUS_PATIENCE: Duration = Duration::from_secs(120);
+const PROMETHEUS_PATIENCE: Duration = Duration::from_mins(2);
 
 /// Largest difference, relative: `cpu.stat` is rounded to microseconds.
 const TOLERANCE: f64 = 1e-3;
