@@ -1,7 +1,7 @@
 //! `cargo xtask setup`: brings what the project needs and this machine lacks, and does nothing where all is there.
 
 mod bpf_linker;
-mod qemu;
+pub(crate) mod packages;
 mod rust_src;
 mod tools;
 
@@ -20,7 +20,9 @@ pub(crate) enum Purpose {
     Run,
     /// Also the tests on this machine.
     Test,
-    /// Also the tests in virtual machines, without those of `test`.
+    /// The kernel tests on this machine, without what other tests need.
+    Kernel,
+    /// The kernel tests in virtual machines, without what other tests need.
     Vm,
     /// Everything.
     All,
@@ -60,7 +62,8 @@ struct Requirement {
     bring: fn(&Setup) -> Result<String>,
 }
 
-const BUILD: &[Purpose] = &[Purpose::Run, Purpose::Test, Purpose::Vm];
+const BUILD: &[Purpose] = &[Purpose::Run, Purpose::Test, Purpose::Kernel, Purpose::Vm];
+const KERNEL_TESTS: &[Purpose] = &[Purpose::Kernel, Purpose::Vm];
 
 const REQUIREMENTS: &[Requirement] = &[
     Requirement {
@@ -95,8 +98,29 @@ const REQUIREMENTS: &[Requirement] = &[
         name: "qemu",
         why: "kernel tests run on other kernels in virtual machines",
         purposes: &[Purpose::Vm],
-        present: qemu::present,
-        bring: qemu::bring,
+        present: |_| packages::QEMU.present(),
+        bring: |setup| packages::QEMU.bring(setup),
+    },
+    Requirement {
+        name: "iproute2",
+        why: "kernel tests make networks with it and compare with its counts",
+        purposes: KERNEL_TESTS,
+        present: |_| packages::IPROUTE.present(),
+        bring: |setup| packages::IPROUTE.bring(setup),
+    },
+    Requirement {
+        name: "ethtool",
+        why: "kernel tests switch offloads with it",
+        purposes: KERNEL_TESTS,
+        present: |_| packages::ETHTOOL.present(),
+        bring: |setup| packages::ETHTOOL.bring(setup),
+    },
+    Requirement {
+        name: "e2fsprogs",
+        why: "kernel tests make file systems with it",
+        purposes: KERNEL_TESTS,
+        present: |_| packages::E2FSPROGS.present(),
+        bring: |setup| packages::E2FSPROGS.bring(setup),
     },
     Requirement {
         name: "busybox",
@@ -111,7 +135,7 @@ const REQUIREMENTS: &[Requirement] = &[
 pub(crate) fn run(purpose: Purpose) -> Result<()> {
     let kernels: &[&str] = match purpose {
         Purpose::Vm | Purpose::All => kernel::DEFAULT,
-        Purpose::Run | Purpose::Test => &[],
+        Purpose::Run | Purpose::Test | Purpose::Kernel => &[],
     };
     let setup = Setup::open()?;
     let brought = ensure_with(&setup, purpose, kernels)?;

@@ -131,7 +131,8 @@ pub(crate) fn environment(command: &mut Command, setup: &Setup, podmeter: &Path)
 /// Brings what the part needs.
 fn prepare(part: Part, kernels: &[&str]) -> Result<Setup> {
     match part {
-        Part::Unit | Part::Kernel => setup::ensure(Purpose::Run),
+        Part::Unit => setup::ensure(Purpose::Run),
+        Part::Kernel => setup::ensure(Purpose::Kernel),
         Part::Page => setup::ensure(Purpose::Test),
         Part::Vm => setup::ensure_kernels(Purpose::Vm, kernels),
         Part::All => setup::ensure_kernels(Purpose::All, kernels),

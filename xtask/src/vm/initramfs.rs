@@ -1,4 +1,4 @@
-//! The guest's whole file system: busybox, an init script, the modules, the tests and the exporter.
+//! The guest's whole file system: busybox, programs of the host, an init script, the modules, the tests and the exporter.
 
 use std::{
     collections::BTreeSet,
@@ -30,8 +30,8 @@ pub(crate) struct Contents<'a> {
     pub(crate) busybox: &'a Path,
     pub(crate) tests: &'a Path,
     pub(crate) podmeter: &'a Path,
-    /// A Prometheus and the libraries that it is linked with.
-    pub(crate) prometheus: &'a Program,
+    /// Programs of the host, which take precedence over what busybox has of the same name.
+    pub(crate) programs: &'a [Program],
     pub(crate) modules: &'a [Module],
     pub(crate) cgroup: Cgroup,
     pub(crate) filter: &'a str,
@@ -65,7 +65,7 @@ pub(crate) fn build(contents: &Contents<'_>) -> Result<Vec<u8>> {
         let bytes = fs::read(file).with_context(|| format!("failed to read {}", file.display()))?;
         archive.executable(&format!("bin/{name}"), &bytes)?;
     }
-    add_program(&mut archive, "prometheus", contents.prometheus)?;
+    add_programs(&mut archive, contents.programs)?;
     for module in contents.modules {
         archive.executable(&format!("modules/{}.ko", module.name), &module.contents)?;
     }
@@ -73,17 +73,23 @@ pub(crate) fn build(contents: &Contents<'_>) -> Result<Vec<u8>> {
     archive.finish()
 }
 
-fn add_program(archive: &mut Archive, name: &str, program: &Program) -> Result<()> {
+/// Adds programs, and each library that one of them needs once.
+fn add_programs(archive: &mut Archive, programs: &[Program]) -> Result<()> {
     let read =
         |path: &Path| fs::read(path).with_context(|| format!("failed to read {}", path.display()));
-    archive.executable(&format!("bin/{name}"), &read(&program.path)?)?;
+    for program in programs {
+        let name = program.path.file_name().context("a program's path has a name")?;
+        archive.executable(&format!("bin/{}", name.display()), &read(&program.path)?)?;
+    }
+    let libraries: BTreeSet<&PathBuf> =
+        programs.iter().flat_map(|program| &program.libraries).collect();
     let mut made = BTreeSet::new();
-    for library in &program.libraries {
+    for library in libraries {
         let relative = library.strip_prefix("/").context("ldd prints whole paths")?;
         let parents: Vec<_> = relative.ancestors().skip(1).collect();
         // The nearest to the root comes first; the root itself is the empty path.
         for parent in parents.into_iter().rev().filter(|parent| !parent.as_os_str().is_empty()) {
-            if made.insert(parent.to_owned()) {
+            if made.insert(parent) {
                 archive.directory(&parent.display().to_string())?;
             }
         }
@@ -95,13 +101,10 @@ fn add_program(archive: &mut Archive, name: &str, program: &Program) -> Result<(
 /// The init script. The console is the kernel's; the tests write to the second serial port, so that neither cuts
 /// through a line of the other.
 fn init(contents: &Contents<'_>) -> String {
-    let insmod = contents.modules.iter().map(|module| {
-        let parameters = match module.name.as_str() {
-            "brd" => " rd_nr=2 rd_size=65536",
-            _ => "",
-        };
-        format!("insmod /modules/{}.ko{parameters}\n", module.name)
-    });
+    let insmod = contents
+        .modules
+        .iter()
+        .map(|module| format!("insmod /modules/{}.ko {}\n", module.name, module.parameters()));
     let insmod: String = insmod.collect();
     let cgroup = match contents.cgroup {
         Cgroup::V1 => CGROUP_V1,
@@ -109,7 +112,7 @@ fn init(contents: &Contents<'_>) -> String {
     };
     let filter = contents.filter;
     format!(
-        "#!/bin/busybox sh
+        "#!/bin/sh
 /bin/busybox --install -s /bin
 export PATH=/bin HOME=/root PODMETER_BIN=/bin/podmeter PODMETER_PROMETHEUS=/bin/prometheus PODMETER_VM=1 RUST_BACKTRACE=1
 mount -t proc proc /proc

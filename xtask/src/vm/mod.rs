@@ -25,7 +25,7 @@ use self::{
 use crate::{
     cargo::{self, Build},
     console, process,
-    setup::{self, Setup},
+    setup::{self, Setup, packages},
     test::{
         Count,
         libtest::{self, Verdict},
@@ -40,7 +40,7 @@ struct Bench {
     busybox: PathBuf,
     tests: PathBuf,
     podmeter: PathBuf,
-    prometheus: Program,
+    programs: Vec<Program>,
     expected: BTreeSet<String>,
     accelerator: Accelerator,
     cgroup: Cgroup,
@@ -59,12 +59,11 @@ pub(crate) fn run(setup: &Setup, kernels: &[&str], cgroup: Cgroup, filter: &str)
     let logs = cargo::target_dir().join("vm");
     fs::create_dir_all(&logs).with_context(|| format!("failed to create {}", logs.display()))?;
     let busybox = setup::busybox(&setup.cache).context("there is no static busybox")?;
-    let prometheus = setup::prometheus_tool(&setup.cache, "prometheus");
-    let prometheus = Program::new(prometheus.context("there is no prometheus")?)?;
+    let programs = programs(setup)?;
     let accelerator = qemu::accelerator();
     let filter = filter.to_owned();
     let bench =
-        Bench { busybox, tests, podmeter, prometheus, expected, accelerator, cgroup, filter, logs };
+        Bench { busybox, tests, podmeter, programs, expected, accelerator, cgroup, filter, logs };
     let mut total = Count::default();
     let mut reports = Vec::new();
     for prefix in kernels {
@@ -78,6 +77,18 @@ pub(crate) fn run(setup: &Setup, kernels: &[&str], cgroup: Cgroup, filter: &str)
         console::say(&format!("reports of {release}:\n{}", libtest::table(reports).trim_end()));
     }
     Ok(total)
+}
+
+/// The programs of the host that the tests run. One that is missing is an error here: busybox has applets of some of
+/// these names, which do less. Its shell would also take an applet where a program is, so the shell is the host's.
+fn programs(setup: &Setup) -> Result<Vec<Program>> {
+    let prometheus = setup::prometheus_tool(&setup.cache, "prometheus");
+    let shell = process::find("sh").context("sh is on no PATH")?;
+    let mut paths = vec![shell, prometheus.context("there is no prometheus")?];
+    for package in [packages::IPROUTE, packages::ETHTOOL, packages::E2FSPROGS] {
+        paths.extend(package.paths()?);
+    }
+    paths.into_iter().map(Program::new).collect()
 }
 
 /// The names of the tests that every guest must give a verdict on.
@@ -106,7 +117,7 @@ fn guest(bench: &Bench, kernel: &Kernel, total: &mut Count) -> Result<libtest::O
         busybox: &bench.busybox,
         tests: &bench.tests,
         podmeter: &bench.podmeter,
-        prometheus: &bench.prometheus,
+        programs: &bench.programs,
         modules: &modules,
         cgroup: bench.cgroup,
         filter: &bench.filter,

@@ -20,7 +20,8 @@ const GUEST_TIME: Duration = Duration::from_mins(5);
 /// How long a guest may take to power off after its tests ended.
 const POWEROFF_TIME: Duration = Duration::from_secs(10);
 const POLL_TIME: Duration = Duration::from_millis(200);
-const DISK_BYTES: u64 = 64 << 20;
+/// Of the guest's disk, a file with holes.
+const DISK_BYTES: u64 = 256 << 20;
 
 /// What the kernel says when nothing good will come any more, and how often it must say so.
 const TROUBLE: &[(&str, usize)] = &[
