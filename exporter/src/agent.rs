@@ -23,7 +23,7 @@ use crate::{
     source::{
         gather::{Gathered, SOURCE_TIMEOUT, SourceSlot, gather},
         host,
-        probe::{self, ProbeStatus},
+        probe::{self, HookKind, ProbeHost, ProbeStatus},
     },
     subject::CgroupId,
     telemetry::{CgroupNumbers, SelfMetrics, TelemetryError},
@@ -88,7 +88,9 @@ impl Agent {
     pub fn start(config: &Config) -> Result<Arc<Self>, TelemetryError> {
         let metrics = SelfMetrics::new(env!("CARGO_PKG_VERSION"))?;
         let (probe_sources, probes) =
-            probe::start(&config.paths, probe::HookKind::ALL, |name| config.probes.enabled(name));
+            probe::start(&ProbeHost::find(&config.paths), HookKind::ALL, |probe| {
+                config.probes.enabled(probe)
+            });
         memory::give_back_freed();
         metrics.record_probes(&probes);
         let (watcher, hierarchy, no_cgroups) = match follow_cgroups(config) {
