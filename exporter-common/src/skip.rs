@@ -26,6 +26,18 @@ pub enum Skip {
 pub const N_SKIPS: u32 = 8;
 
 impl Skip {
+    /// Every reason, in the order of the slots.
+    pub const ALL: [Self; N_SKIPS as usize] = [
+        Self::Folded,
+        Self::InFlightFull,
+        Self::ClockBackwards,
+        Self::NoEntry,
+        Self::ReturnedEarly,
+        Self::NoDuration,
+        Self::Lost,
+        Self::NoOwner,
+    ];
+
     /// The value of the label `reason`.
     #[must_use]
     pub fn as_str(self) -> &'static str {

@@ -10,6 +10,7 @@
 )]
 
 pub mod counter;
+pub mod diagnostic;
 pub mod histogram;
 pub mod kernel;
 pub mod owner;

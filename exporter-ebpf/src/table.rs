@@ -2,9 +2,11 @@
 
 use aya_ebpf::maps::{HashMap, PerCpuArray};
 use podmeter_common::{
-    owner::{Counts, Key},
+    owner::{Counts, Key, REMAINDER},
     skip::{N_SKIPS, Skip},
 };
+
+use crate::diagnostic;
 
 /// The per-CPU array `SKIPPED` that every object has: events that are not where they belong, by [`Skip`].
 pub type Skipped = PerCpuArray<u64>;
@@ -18,11 +20,18 @@ pub const fn skipped() -> Skipped {
 /// Counts an event that is not where it belongs.
 #[inline(always)]
 pub fn skip(skipped: &Skipped, reason: Skip) {
+    skip_of(skipped, reason, REMAINDER);
+}
+
+/// Counts an event of a known owner that is not where it belongs.
+#[inline(always)]
+fn skip_of(skipped: &Skipped, reason: Skip, owner: u64) {
     if let Some(count) = skipped.get_ptr_mut(reason as u32) {
         // JUSTIFICATION: map values are reached by pointer.
         // SAFETY: the slot is this CPU's; a program is not interrupted by itself.
         unsafe { *count += 1 };
     }
+    diagnostic::skipped(reason as u32, owner);
 }
 
 /// The entry of a key, which its first event makes; where the map is full, that of the key's remainder, which user
@@ -38,7 +47,8 @@ pub fn entry<K: Key, V: Counts>(map: &HashMap<K, V>, key: &K, skipped: &Skipped)
         return Some(value);
     }
     let folded = map.get_ptr_mut(key.remainder());
-    skip(skipped, if folded.is_some() { Skip::Folded } else { Skip::Lost });
+    let reason = if folded.is_some() { Skip::Folded } else { Skip::Lost };
+    skip_of(skipped, reason, key.owner());
     folded
 }
 

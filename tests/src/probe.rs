@@ -27,8 +27,13 @@ impl TestProbe {
     /// checking that it says why.
     #[must_use]
     pub fn start(name: &str, hooks: &[HookKind]) -> Option<Self> {
-        let host = ProbeHost::find(&HostPaths::default());
-        attached(probe::start(&host, hooks, |probe| probe.name == name)).map(Self)
+        Self::start_on(&ProbeHost::find(&HostPaths::default()), name, hooks)
+    }
+
+    /// The same on a machine that is not quite as it was found.
+    #[must_use]
+    pub fn start_on(host: &ProbeHost, name: &str, hooks: &[HookKind]) -> Option<Self> {
+        attached(probe::start(host, hooks, |probe| probe.name == name)).map(Self)
     }
 
     /// Reads the probe's maps.

@@ -4,6 +4,7 @@ use std::{fs, path::PathBuf};
 
 use podmeter_common::owner::SocketOwner;
 
+use super::diagnostic::EbpfLog;
 use crate::{
     cgroup::hierarchy::{Hierarchy, Version},
     paths::HostPaths,
@@ -20,6 +21,8 @@ pub struct ProbeHost {
     pub unified: Option<PathBuf>,
     /// Whether the kernel refuses every program that reads its memory.
     pub is_confidential: bool,
+    /// Whether programs say what becomes of single events; off where nobody asks.
+    pub ebpf_log: EbpfLog,
 }
 
 impl ProbeHost {
@@ -31,6 +34,7 @@ impl ProbeHost {
             cpu: Hierarchy::find(paths).map_or(Version::V2, |hierarchy| hierarchy.version),
             unified: Hierarchy::find_unified(paths).map(|hierarchy| hierarchy.mount_point),
             is_confidential: is_confidential(paths),
+            ebpf_log: EbpfLog::Off,
         }
     }
 

@@ -117,6 +117,7 @@ fn start_all(
     // types goes before ours comes, which halves the memory that the start takes.
     let mut loader = EbpfLoader::new();
     loader.btf(None);
+    host.ebpf_log.set(&mut loader);
     let kernel = KernelInterface::read(&host.paths)?;
     loader.btf(Some(&kernel.btf));
     let attempts: Vec<Vec<Attempt>> =
@@ -164,11 +165,19 @@ fn start_one<'a>(
     for attempt in attempts {
         let hook = attempt.hook;
         match attach_hook(def, attempt, loader, kernel, host) {
-            Ok((ebpf, missing)) => {
+            Ok((mut ebpf, missing)) => {
                 reasons.extend(missing);
+                let lines = match host.ebpf_log.reader(name, &mut ebpf) {
+                    Some(Err(error)) => {
+                        reasons.push(format!("without --ebpf-log: {}", one_line(&error)));
+                        None
+                    }
+                    Some(Ok(lines)) => Some(lines),
+                    None => None,
+                };
                 let status = ProbeStatus { name, state: Ok(hook.kind), reasons, instead };
                 let names: Names = (def.names)(&kernel.types);
-                return (Some(Probe::new(def, ebpf, hook, &host.paths, names)), status);
+                return (Some(Probe::new(def, ebpf, hook, &host.paths, names, lines)), status);
             }
             Err(error) => {
                 why_off = off_reason(&error);

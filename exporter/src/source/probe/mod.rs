@@ -5,6 +5,7 @@
 //! Adding one takes four files; ARCHITECTURE.md names them.
 
 mod def;
+mod diagnostic;
 mod host;
 mod load;
 mod maps;
@@ -17,6 +18,7 @@ mod cpu_throttle;
 
 pub use self::{
     def::{HookDef, HookKind, ProbeDef, ProgramDef, Switch},
+    diagnostic::EbpfLog,
     host::ProbeHost,
     load::start,
     running::{MapUse, OffReason, Probe, ProbeError, ProbeStats, ProbeStatus, ProgramRuns},

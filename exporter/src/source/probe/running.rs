@@ -7,6 +7,7 @@ use podmeter_common::owner::REMAINDER;
 
 use super::{
     def::{HookDef, HookKind, Names, ProbeDef},
+    diagnostic::Lines,
     maps::{self, Reader},
 };
 use crate::{
@@ -74,6 +75,8 @@ pub struct Probe {
     hook: &'static HookDef,
     paths: HostPaths,
     names: Names,
+    /// What the programs say of single events, if they were asked to.
+    lines: Option<Lines>,
     /// Whose entries in the kernel's maps belong to no cgroup that is known, and for how many collections.
     unknown: HashMap<CgroupId, u32>,
 }
@@ -91,8 +94,9 @@ impl Probe {
         hook: &'static HookDef,
         paths: &HostPaths,
         names: Names,
+        lines: Option<Lines>,
     ) -> Self {
-        Self { def, ebpf, hook, paths: paths.clone(), names, unknown: HashMap::new() }
+        Self { def, ebpf, hook, paths: paths.clone(), names, lines, unknown: HashMap::new() }
     }
 
     /// Frees the kernel's entries of cgroups that are gone for good.
@@ -183,6 +187,9 @@ impl Source for Probe {
     }
 
     fn collect(&mut self, tree: &CgroupTree, freed: &[CgroupId]) -> Result<Collected, SourceError> {
+        if let Some(lines) = &mut self.lines {
+            lines.flush();
+        }
         self.forget(freed)?;
         let mut reader = Reader::new(&self.ebpf, tree, &self.paths, &self.names);
         let families = (self.def.read)(&mut reader).map_err(|source| self.error(source))?;
