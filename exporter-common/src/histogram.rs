@@ -1,4 +1,22 @@
-//! Which bucket of a histogram a value falls into; the same answer in the kernel and in user space.
+//! Histograms as maps hold them, and which bucket a value falls into; the same answer in the kernel and in user space.
+
+use crate::owner::Counts;
+
+/// A histogram with `N` buckets: one per bound, and the last one without a bound.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Histogram<const N: usize> {
+    /// Sum of the observations.
+    pub sum: u64,
+    /// Observations per bucket, not cumulative.
+    pub buckets: [u64; N],
+}
+
+const _: () = assert!(size_of::<Histogram<3>>() == 8 * (1 + 3));
+
+impl<const N: usize> Counts for Histogram<N> {
+    const ZERO: Self = Self { sum: 0, buckets: [0; N] };
+}
 
 /// Index of the first bound that `value` does not exceed, or `bounds.len()` for the bucket without a bound.
 ///
@@ -15,6 +33,11 @@ pub fn bucket_index<const N: usize>(bounds: &[u64; N], value: u64) -> usize {
     }
     index
 }
+
+#[cfg(feature = "user")]
+// JUSTIFICATION: aya reads map values only into types that are marked as plain data.
+// SAFETY: repr(C), only integers of one size, so no padding (asserted above), and every bit pattern is a value.
+unsafe impl<const N: usize> aya::Pod for Histogram<N> {}
 
 #[cfg(test)]
 mod tests {

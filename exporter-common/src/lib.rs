@@ -1,9 +1,12 @@
-//! Keys, values and constants that the eBPF programs and user space share: one module per probe.
+//! Keys, values and constants that the eBPF programs and user space share: one module per probe, and what all share.
 //!
 //! Every type is `repr(C)`, has no implicit padding and no `bool`, and its size is asserted at compile time, because
 //! the two sides are compiled for different targets and meet only in the bytes of a map.
 
 #![no_std]
 
-pub mod cpu_throttle;
 pub mod histogram;
+pub mod owner;
+pub mod skip;
+
+pub mod cpu_throttle;

@@ -10,7 +10,11 @@
 )]
 
 pub mod counter;
+pub mod diagnostic;
+pub mod histogram;
 pub mod kernel;
+pub mod owner;
+pub mod table;
 
 #[cfg(not(test))]
 #[panic_handler]

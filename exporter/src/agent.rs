@@ -23,7 +23,7 @@ use crate::{
     source::{
         gather::{Gathered, SOURCE_TIMEOUT, SourceSlot, gather},
         host,
-        probe::{self, ProbeStatus},
+        probe::{self, HookKind, ProbeHost, ProbeStatus},
     },
     subject::CgroupId,
     telemetry::{CgroupNumbers, SelfMetrics, TelemetryError},
@@ -87,8 +87,9 @@ impl Agent {
     /// This blocks for as long as the kernel's types take to parse, some tenths of a second.
     pub fn start(config: &Config) -> Result<Arc<Self>, TelemetryError> {
         let metrics = SelfMetrics::new(env!("CARGO_PKG_VERSION"))?;
+        let host = ProbeHost { ebpf_log: config.ebpf_log, ..ProbeHost::find(&config.paths) };
         let (probe_sources, probes) =
-            probe::start(&config.paths, probe::HookKind::ALL, |name| config.probes.enabled(name));
+            probe::start(&host, HookKind::ALL, |probe| config.probes.enabled(probe));
         memory::give_back_freed();
         metrics.record_probes(&probes);
         let (watcher, hierarchy, no_cgroups) = match follow_cgroups(config) {

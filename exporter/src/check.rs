@@ -85,7 +85,7 @@ fn kernel(config: &Config) -> Finding {
 
 fn capabilities(config: &Config) -> Finding {
     let wants_probes =
-        crate::source::probe::PROBES.iter().any(|probe| config.probes.enabled(probe.name));
+        crate::source::probe::PROBES.iter().any(|probe| config.probes.enabled(probe));
     match caps::check_bpf() {
         Ok(()) => ok("capabilities", "loading and attaching eBPF programs is allowed".into()),
         Err(error) if wants_probes => fail(
@@ -140,7 +140,7 @@ fn probe(status: &ProbeStatus) -> Finding {
 
 fn remedy_for(hook: HookKind) -> &'static str {
     match hook {
-        HookKind::Fentry => "",
+        HookKind::RawTracepoint | HookKind::CgroupSkb | HookKind::Fentry => "",
         HookKind::Kprobe => {
             "nothing: the numbers are the same; fentry needs CONFIG_FUNCTION_TRACER and CONFIG_DEBUG_INFO_BTF"
         }
@@ -153,6 +153,10 @@ fn remedy(reason: OffReason) -> &'static str {
         OffReason::NotAllowed => "run as root, or in a privileged container",
         OffReason::KernelTypes => {
             "use a kernel with CONFIG_DEBUG_INFO_BTF=y, or switch the probe off"
+        }
+        OffReason::Lockdown => {
+            "boot the node with lockdown=integrity (or none), or switch the probe off; what the cgroup files say is \
+             measured all the same"
         }
         OffReason::Refused => {
             "use a kernel with kprobes or fentry that lockdown does not bar (cat /sys/kernel/security/lockdown), or \

@@ -30,6 +30,9 @@ pub struct Common {
     /// Configuration file (YAML); without one, this machine is measured with the defaults
     #[arg(long, value_name = "FILE")]
     pub config: Option<PathBuf>,
+    /// Let the programs in the kernel say of each event that they cannot count where it belongs why, in the log
+    #[arg(long)]
+    pub ebpf_log: bool,
 }
 
 impl Cli {

@@ -3,7 +3,6 @@
 use std::{
     env,
     io::{self, IsTerminal as _, Write as _},
-    path::Path,
     process::ExitCode,
 };
 
@@ -11,10 +10,11 @@ use anyhow::Context as _;
 use podmeter::{
     agent::Agent,
     check,
-    cli::{Cli, Command},
+    cli::{Cli, Command, Common},
     config::Config,
     encode::{self, Format},
     serve,
+    source::probe::EbpfLog,
 };
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use tokio::runtime::{Builder, Runtime};
@@ -43,24 +43,28 @@ fn execute(command: Command) -> anyhow::Result<ExitCode> {
     let runtime = runtime()?;
     match command {
         Command::Run(common) => {
-            let config = load(common.config.as_deref())?;
+            let config = load(&common)?;
             runtime.block_on(serve::run(config))?;
             Ok(ExitCode::SUCCESS)
         }
         Command::Collect(common) => {
-            let config = load(common.config.as_deref())?;
+            let config = load(&common)?;
             runtime.block_on(collect(&config))?;
             Ok(ExitCode::SUCCESS)
         }
         Command::Check(common) => {
-            let config = load(common.config.as_deref())?;
+            let config = load(&common)?;
             runtime.block_on(report(&config))
         }
     }
 }
 
-fn load(path: Option<&Path>) -> anyhow::Result<Config> {
-    Ok(Config::load(path)?)
+fn load(common: &Common) -> anyhow::Result<Config> {
+    let mut config = Config::load(common.config.as_deref())?;
+    if common.ebpf_log {
+        config.ebpf_log = EbpfLog::On;
+    }
+    Ok(config)
 }
 
 /// Two workers are plenty: a scrape is a few milliseconds of work, a few times a minute.

@@ -6,7 +6,10 @@ use expect_test::expect_file;
 use podmeter::{
     config::KEYS,
     metric::Desc,
-    source::{host::HOST, probe::PROBES},
+    source::{
+        host::HOST,
+        probe::{PROBES, Switch},
+    },
     telemetry,
 };
 
@@ -20,6 +23,10 @@ fn metrics_md_is_current() {
         let hooks: Vec<_> = probe.hooks.iter().map(|hook| hook.kind.as_str()).collect();
         writeln!(text, "\n## Probe `{}`\n", probe.name).unwrap();
         writeln!(text, "Hooks, best first: {}.", hooks.join(", ")).unwrap();
+        if probe.switch == Switch::Off {
+            writeln!(text, "Off by default: `probes.{}.enabled: true` switches it on.", probe.name)
+                .unwrap();
+        }
         writeln!(text, "Without it there is still: {}.", probe.instead).unwrap();
         text.push_str(&table(probe.metrics));
     }

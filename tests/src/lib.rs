@@ -14,5 +14,6 @@ pub mod exporter;
 pub mod http;
 pub mod machine;
 pub mod page;
+pub mod probe;
 pub mod prometheus;
 pub mod tools;

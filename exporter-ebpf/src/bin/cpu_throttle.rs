@@ -27,10 +27,10 @@ use aya_ebpf::{
     programs::{FEntryContext, FExitContext, ProbeContext, RetProbeContext},
 };
 use podmeter_common::{
-    cpu_throttle::{BOUNDS_NS, MAX_CGROUPS, MAX_IN_FLIGHT, N_BUCKETS, N_SKIPS, Skip, Throttles},
-    histogram::bucket_index,
+    cpu_throttle::{BOUNDS_NS, MAX_CGROUPS, MAX_IN_FLIGHT, Throttles},
+    skip::Skip,
 };
-use podmeter_ebpf::{counter, kernel, offsets};
+use podmeter_ebpf::{histogram, kernel, offsets, owner, table};
 
 offsets! {
     /// `cfs_rq.tg`: the task group, and so the cgroup, that the run queue belongs to.
@@ -45,12 +45,6 @@ offsets! {
     CFS_RQ_RUNTIME_REMAINING;
     /// `rq.clock`.
     RQ_CLOCK;
-    /// `task_group.css.cgroup`.
-    TASK_GROUP_CGROUP;
-    /// `cgroup.kn`.
-    CGROUP_KN;
-    /// `kernfs_node.id`: the 64-bit cgroup id.
-    KERNFS_NODE_ID;
     /// Not an offset: 1 where `unthrottle_cfs_rq` returns early without runtime (6.18 and later), else 0.
     RETURNS_EARLY;
 }
@@ -71,7 +65,7 @@ static ENTERED: PerCpuArray<usize> = PerCpuArray::with_max_entries(1, 0);
 
 /// Calls that are in no histogram, by [`Skip`].
 #[map]
-static SKIPPED: PerCpuArray<u64> = PerCpuArray::with_max_entries(N_SKIPS, 0);
+static SKIPPED: table::Skipped = table::skipped();
 
 /// In `IN_FLIGHT`: this call ends no throttle.
 const RETURNED_EARLY: u64 = u64::MAX;
@@ -164,62 +158,23 @@ fn leave(cfs_rq: usize) {
         skip(Skip::ClockBackwards);
         return;
     }
-    count(cgroup_id(cfs_rq), clock - started);
-}
-
-#[inline(always)]
-fn cgroup_id(cfs_rq: usize) -> u64 {
-    let task_group: usize = kernel::read(cfs_rq, &CFS_RQ_TG);
-    let cgroup: usize = kernel::read(task_group, &TASK_GROUP_CGROUP);
-    let node: usize = kernel::read(cgroup, &CGROUP_KN);
-    kernel::read(node, &KERNFS_NODE_ID)
+    let task_group = kernel::read(cfs_rq, &CFS_RQ_TG);
+    count(owner::of_task_group(task_group), clock - started);
 }
 
 #[inline(always)]
 fn count(cgroup_id: u64, duration_ns: u64) {
-    let Some(throttles) = entry(cgroup_id) else {
-        skip(Skip::MapFull);
-        return;
-    };
-    // JUSTIFICATION: the value is shared by all CPUs, so its fields are reached by raw pointers, never by reference.
-    // SAFETY: `throttles` points at a live map value.
-    let (buckets, sum_ns) =
-        (unsafe { &raw mut (*throttles).buckets }, unsafe { &raw mut (*throttles).sum_ns });
-    let bucket_idx = bucket_index(&BOUNDS_NS, duration_ns);
-    if bucket_idx < N_BUCKETS {
-        // JUSTIFICATION: an index into the array would make a reference to it.
-        // SAFETY: the index is below the length.
-        let bucket = unsafe { buckets.cast::<u64>().add(bucket_idx) };
+    if let Some(throttles) = table::entry(&THROTTLES, &cgroup_id, &SKIPPED) {
         // JUSTIFICATION: map values are reached by pointer.
-        // SAFETY: it points into a live map value, whose fields are aligned.
-        unsafe { counter::add(bucket, 1) };
+        // SAFETY: the map has just given it.
+        unsafe { histogram::observe(throttles, &BOUNDS_NS, duration_ns) };
     }
-    // JUSTIFICATION: map values are reached by pointer.
-    // SAFETY: it points into a live map value, whose fields are aligned.
-    unsafe { counter::add(sum_ns, duration_ns) };
-}
-
-/// The cgroup's entry, which the first throttle makes.
-#[inline(always)]
-fn entry(cgroup_id: u64) -> Option<*mut Throttles> {
-    if let Some(throttles) = THROTTLES.get_ptr_mut(cgroup_id) {
-        return Some(throttles);
-    }
-    // Another CPU may make the entry first; then this insert fails, and the second look finds that one.
-    let _already_there = THROTTLES.insert(cgroup_id, Throttles::ZERO, BPF_NOEXIST);
-    THROTTLES.get_ptr_mut(cgroup_id)
 }
 
 #[inline(always)]
 fn skip(reason: Skip) {
-    if let Some(count) = SKIPPED.get_ptr_mut(reason as u32) {
-        // JUSTIFICATION: map values are reached by pointer.
-        // SAFETY: the slot is this CPU's; a program is not interrupted by itself.
-        unsafe { *count += 1 };
-    }
+    table::skip(&SKIPPED, reason);
 }
-
-const BPF_NOEXIST: u64 = 1;
 
 #[unsafe(link_section = "license")]
 #[unsafe(no_mangle)]

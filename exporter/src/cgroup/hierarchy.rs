@@ -71,11 +71,9 @@ pub enum HierarchyError {
 }
 
 impl Hierarchy {
-    /// Finds the hierarchy that this process can read.
+    /// Finds the hierarchy that has the cpu controller and that this process can read.
     pub fn find(paths: &HostPaths) -> Result<Self, HierarchyError> {
-        let path = paths.proc.join("self/mountinfo");
-        let text = fs::read(&path).map_err(|source| HierarchyError::ReadMounts { path, source })?;
-        let hierarchy = parse(&String::from_utf8_lossy(&text), paths.cgroup.as_deref())?;
+        let hierarchy = parse(&read_mounts(paths)?, paths.cgroup.as_deref())?;
         if hierarchy.version == Version::V2 {
             let controllers = fs::read_to_string(hierarchy.mount_point.join("cgroup.controllers"));
             // An unreadable list is no proof; the cgroups themselves will tell.
@@ -84,6 +82,22 @@ impl Hierarchy {
             }
         }
         Ok(hierarchy)
+    }
+
+    /// Finds the hierarchy of cgroup v1 that has a controller; none where v2 has it, or nobody.
+    #[must_use]
+    pub fn find_v1(paths: &HostPaths, controller: &str) -> Option<Self> {
+        best_mount(&read_mounts(paths).ok()?, paths.cgroup.as_deref(), |mount| {
+            mount.is_v1_with(controller)
+        })
+    }
+
+    /// Finds the cgroup2 hierarchy, whatever controllers it has: on a hybrid machine it has none.
+    #[must_use]
+    pub fn find_unified(paths: &HostPaths) -> Option<Self> {
+        best_mount(&read_mounts(paths).ok()?, paths.cgroup.as_deref(), |mount| {
+            mount.fs_type == "cgroup2"
+        })
     }
 
     /// A warning for the operator if the mount shows only a part of the host's hierarchy: a container that has its own
@@ -117,33 +131,41 @@ impl Hierarchy {
     }
 }
 
-/// Chooses the hierarchy among the mounts of a mountinfo text; mounts at or below `below` are the only ones asked if it
-/// is given.
+fn read_mounts(paths: &HostPaths) -> Result<String, HierarchyError> {
+    let path = paths.proc.join("self/mountinfo");
+    let text = fs::read(&path).map_err(|source| HierarchyError::ReadMounts { path, source })?;
+    Ok(String::from_utf8_lossy(&text).into_owned())
+}
+
+/// Chooses the hierarchy that has the cpu controller among the mounts of a mountinfo text; mounts at or below `below`
+/// are the only ones asked if it is given.
 pub fn parse(mountinfo: &str, below: Option<&Path>) -> Result<Hierarchy, HierarchyError> {
-    let candidates: Vec<Mount<'_>> = mountinfo
+    let v1 = best_mount(mountinfo, below, |mount| mount.is_v1_with("cpu"));
+    // A controller is in one hierarchy at a time: where v1 has it, the cgroup2 mount beside it is empty.
+    v1.or_else(|| best_mount(mountinfo, below, |mount| mount.fs_type == "cgroup2")).ok_or_else(
+        || match below {
+            Some(path) => HierarchyError::NotMountedBelow { path: path.to_owned() },
+            None => HierarchyError::NotMounted,
+        },
+    )
+}
+
+/// The mount that shows most among those that are wanted; of equal ones the first.
+fn best_mount(
+    mountinfo: &str,
+    below: Option<&Path>,
+    wanted: impl Fn(&Mount<'_>) -> bool,
+) -> Option<Hierarchy> {
+    let candidates = mountinfo
         .lines()
         .filter_map(Mount::parse)
-        .filter(|mount| below.is_none_or(|below| mount.point.starts_with(below)))
-        .collect();
-    let best = |wanted: fn(&Mount<'_>) -> bool| {
-        // Of equal ones the first: min_by_key keeps it.
-        candidates.iter().filter(|mount| wanted(mount)).min_by_key(|mount| root_rank(&mount.root))
-    };
-    let v1 = best(|mount| mount.fs_type == "cgroup" && mount.has_option("cpu"));
-    let v2 = best(|mount| mount.fs_type == "cgroup2");
-    // A controller is in one hierarchy at a time: where v1 has it, the cgroup2 mount beside it is empty.
-    let (version, mount) = match (v1, v2, below) {
-        (Some(mount), _, _) => (Version::V1, mount),
-        (None, Some(mount), _) => (Version::V2, mount),
-        (None, None, Some(path)) => {
-            return Err(HierarchyError::NotMountedBelow { path: path.to_owned() });
-        }
-        (None, None, None) => return Err(HierarchyError::NotMounted),
-    };
-    Ok(Hierarchy {
-        version,
-        mount_point: mount.point.clone(),
-        mount_root: mount.root.clone().into_owned(),
+        .filter(|mount| below.is_none_or(|below| mount.point.starts_with(below)) && wanted(mount));
+    // Of equal ones min_by_key keeps the first.
+    let mount = candidates.min_by_key(|mount| root_rank(&mount.root))?;
+    Some(Hierarchy {
+        version: mount.version(),
+        mount_point: mount.point,
+        mount_root: mount.root.into_owned(),
     })
 }
 
@@ -192,8 +214,13 @@ impl<'a> Mount<'a> {
         })
     }
 
-    fn has_option(&self, wanted: &str) -> bool {
-        self.super_options.split(',').any(|option| option == wanted)
+    fn is_v1_with(&self, controller: &str) -> bool {
+        let mut options = self.super_options.split(',');
+        self.fs_type == "cgroup" && options.any(|option| option == controller)
+    }
+
+    fn version(&self) -> Version {
+        if self.fs_type == "cgroup2" { Version::V2 } else { Version::V1 }
     }
 }
 

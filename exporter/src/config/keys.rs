@@ -7,7 +7,7 @@ use serde::{
     de::{Error as _, MapAccess, Visitor},
 };
 
-use crate::source::probe::PROBES;
+use crate::source::probe::{PROBES, ProbeDef, Switch};
 
 /// One key for the documentation.
 pub struct Key {
@@ -33,8 +33,8 @@ pub const KEYS: &[Key] = &[
     },
     Key {
         path: "probes.<name>.enabled",
-        default: "`true`",
-        doc: "Whether the kernel probe of that name is loaded; docs/metrics.md lists the probes.",
+        default: "the probe's own",
+        doc: "Whether the kernel probe of that name is loaded; docs/metrics.md lists the probes and which are on.",
     },
     Key { path: "paths.procfs", default: "`/proc`", doc: "Where the host's procfs is mounted." },
     Key { path: "paths.sysfs", default: "`/sys`", doc: "Where the host's sysfs is mounted." },
@@ -51,18 +51,27 @@ pub(super) const OWN_LABELS: &[&str] = &[
     "code",
     "container",
     "container_id",
+    "device",
+    "direction",
     "handler",
     "hook",
+    "ip_family",
+    "kind",
     "le",
     "limit",
     "map",
     "namespace",
+    "node",
+    "operation",
     "pod",
     "pod_uid",
     "probe",
     "program",
     "quantile",
     "reason",
+    "resource",
+    "result",
+    "role",
     "source",
     "state",
     "version",
@@ -82,26 +91,23 @@ const fn probe_names() -> [&'static str; PROBES.len()] {
     names
 }
 
-/// Which probes are switched on; those that are not named are.
+/// Which probes are switched on or off; for those that are not named their own default holds.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct ProbesConfig(BTreeMap<String, ProbeSwitch>);
 
 #[derive(Clone, Copy, Debug, Deserialize, PartialEq, Eq)]
 #[serde(deny_unknown_fields)]
 struct ProbeSwitch {
-    #[serde(default = "on")]
-    enabled: bool,
-}
-
-fn on() -> bool {
-    true
+    #[serde(default)]
+    enabled: Option<bool>,
 }
 
 impl ProbesConfig {
     /// Whether the probe is to be loaded.
     #[must_use]
-    pub fn enabled(&self, name: &str) -> bool {
-        self.0.get(name).is_none_or(|switch| switch.enabled)
+    pub fn enabled(&self, probe: &ProbeDef) -> bool {
+        let said = self.0.get(probe.name).and_then(|switch| switch.enabled);
+        said.unwrap_or(probe.switch == Switch::On)
     }
 }
 

@@ -17,7 +17,7 @@ use serde::Deserialize;
 
 pub use self::keys::{KEYS, Key};
 use self::{expand::ExpandError, keys::ProbesConfig};
-use crate::{error_chain::one_line, paths::HostPaths};
+use crate::{error_chain::one_line, paths::HostPaths, source::probe::EbpfLog};
 
 /// The port that Podmeter serves by default.
 pub const DEFAULT_PORT: u16 = 9643;
@@ -36,6 +36,8 @@ pub struct Config {
     pub probes: ProbesConfig,
     /// Where the host's files are.
     pub paths: HostPaths,
+    /// Whether programs in the kernel say what becomes of single events; no key, but an option of the command line.
+    pub ebpf_log: EbpfLog,
 }
 
 /// Why there is no configuration.
@@ -104,6 +106,7 @@ impl Default for Config {
             external_labels: BTreeMap::new(),
             probes: ProbesConfig::default(),
             paths: HostPaths::default(),
+            ebpf_log: EbpfLog::default(),
         }
     }
 }
@@ -155,7 +158,7 @@ impl Config {
             sys: path("paths.sysfs", raw.paths.sysfs)?.unwrap_or(defaults.paths.sys),
             cgroup: path("paths.cgroupfs", raw.paths.cgroupfs)?,
         };
-        Ok(Self { listen, external_labels, probes: raw.probes, paths })
+        Ok(Self { listen, external_labels, probes: raw.probes, paths, ebpf_log: defaults.ebpf_log })
     }
 }
 

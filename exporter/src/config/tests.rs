@@ -3,7 +3,7 @@
 use expect_test::{Expect, expect};
 
 use super::Config;
-use crate::error_chain::one_line;
+use crate::{error_chain::one_line, source::probe::PROBES};
 
 fn parse(text: &str) -> Result<Config, String> {
     let variable = |name: &str| (name == "NODE_IP").then(|| "10.0.0.7".to_owned());
@@ -35,7 +35,7 @@ paths: { procfs: /host/proc, sysfs: /host/sys, cgroupfs: /host/cgroup }
     .unwrap();
     assert_eq!(config.listen.to_string(), "10.0.0.7:9999");
     assert_eq!(config.external_labels["cluster"], "beijing01");
-    assert!(!config.probes.enabled("cpu_throttle"));
+    assert!(!config.probes.enabled(&PROBES[0]));
     assert_eq!(config.paths.proc.to_str(), Some("/host/proc"));
     assert_eq!(config.paths.sys.to_str(), Some("/host/sys"));
     assert_eq!(config.paths.cgroup.unwrap().to_str(), Some("/host/cgroup"));

@@ -133,9 +133,11 @@ impl SelfMetrics {
     }
 
     fn record_probe_stats(&self, probe: &str, stats: &ProbeStats) {
-        let entries = i64::try_from(stats.n_entries).unwrap_or(i64::MAX);
-        self.probe_map_entries.with_label_values(&[probe, stats.map]).set(entries);
-        self.probe_map_capacity.with_label_values(&[probe, stats.map]).set(stats.capacity.into());
+        for map in &stats.maps {
+            let entries = i64::try_from(map.n_entries).unwrap_or(i64::MAX);
+            self.probe_map_entries.with_label_values(&[probe, map.map]).set(entries);
+            self.probe_map_capacity.with_label_values(&[probe, map.map]).set(map.capacity.into());
+        }
         for (reason, total) in &stats.skipped {
             rise_to(&self.probe_skipped.with_label_values(&[probe, reason]), *total);
         }
@@ -258,7 +260,7 @@ mod tests {
         source::{
             Collected, SourceStats,
             gather::Gathered,
-            probe::{HookKind, ProbeStats, ProbeStatus, ProgramRuns},
+            probe::{HookKind, MapUse, ProbeStats, ProbeStatus, ProgramRuns},
         },
     };
 
@@ -273,9 +275,7 @@ mod tests {
         }]);
         let stats = ProbeStats {
             skipped: vec![("map_full", 3)],
-            map: "M",
-            n_entries: 2,
-            capacity: 8,
+            maps: vec![MapUse { map: "M", n_entries: 2, capacity: 8 }],
             runs: vec![ProgramRuns { program: "f", n_runs: 5, seconds: 0.5 }],
         };
         for stats in [SourceStats::Probe(stats), SourceStats::Files { n_failed: 1 }] {
@@ -303,9 +303,7 @@ mod tests {
         let result = || {
             let stats = ProbeStats {
                 skipped: vec![("map_full", 4)],
-                map: "M",
-                n_entries: 0,
-                capacity: 8,
+                maps: vec![MapUse { map: "M", n_entries: 0, capacity: 8 }],
                 runs: Vec::new(),
             };
             Ok(Collected { families: Vec::new(), stats: SourceStats::Probe(stats) })

@@ -6,18 +6,13 @@ use std::{
 };
 
 use podmeter::{
-    cgroup::tree::CgroupTree,
-    metric::{Histogram, Value},
-    paths::HostPaths,
-    source::{
-        Collected, Source as _, SourceStats,
-        probe::{self, HookKind, Probe},
-    },
+    metric::Histogram,
+    source::probe::HookKind,
     subject::{CgroupId, Subject},
 };
 use podmeter_tests::{
     cgroup::{CpuStat, TestCgroup, wait_for},
-    machine::attached,
+    probe::{Reading, TestProbe},
 };
 
 use super::hierarchy;
@@ -51,20 +46,20 @@ fn check_sums(hook: HookKind) {
     let mut free = hierarchy.create("free");
 
     burn_for(LOAD, &mut [&mut limited, &mut child, &mut free]);
-    let collected = collect(&mut probe, &[]);
+    let reading = probe.read();
     for (name, cgroup) in [("cpu.max 10000 100000", &limited), ("parent's 20000 100000", &parent)] {
         let stat = settled(cgroup);
-        let histogram = histogram(&collected, cgroup.id()).expect("it was throttled");
+        let histogram = histogram(&reading, cgroup.id()).expect("it was throttled");
         report(hook, name, &histogram, stat);
         assert!(stat.n_throttled > 10, "the load was throttled: {stat:?}");
         assert!(histogram.count() >= stat.n_throttled, "at least one throttle in each such period");
         assert!(difference_percent(&histogram, stat).abs() < TOLERANCE_PERCENT);
     }
-    assert_eq!(histogram(&collected, child.id()), None, "events belong to the quota's owner");
-    assert_eq!(histogram(&collected, free.id()), None, "without a quota there is no throttle");
+    assert_eq!(histogram(&reading, child.id()), None, "events belong to the quota's owner");
+    assert_eq!(histogram(&reading, free.id()), None, "without a quota there is no throttle");
     println!("report: cfs | {} | child of the parent | no event", hook.as_str());
     println!("report: cfs | {} | no quota | no event", hook.as_str());
-    assert_eq!(lost(&collected), 0, "{:?}", collected.stats);
+    assert_eq!(reading.n_lost(NO_LOSS), 0, "{:?}", reading.stats());
 }
 
 /// Attaching in the middle of throttles adds exactly those that end afterwards, each with its whole length.
@@ -76,13 +71,13 @@ fn throttles_that_began_before_the_probe_have_their_true_length() {
     limited.burn(2);
     wait_for("it is throttled", || limited.cpu_stat().n_throttled > 2);
     let before = limited.cpu_stat();
-    let Some(mut probe) = start(HookKind::ALL) else { return };
+    let Some(mut probe) = start(HOOKS) else { return };
     let after = limited.cpu_stat();
     wait_for("it is throttled again", || limited.cpu_stat().n_throttled > after.n_throttled + 5);
     limited.stop();
     let end = settled(&limited);
-    let collected = collect(&mut probe, &[]);
-    let sum = histogram(&collected, limited.id()).expect("it was throttled").sum;
+    let reading = probe.read();
+    let sum = histogram(&reading, limited.id()).expect("it was throttled").sum;
     let since = |stat: CpuStat| seconds(end) - seconds(stat);
     println!("report: early | sum {sum:.3} s | from {:.3} to {:.3} s", since(after), since(before));
     assert!(sum >= since(after) - 1e-3 && sum <= since(before) + 1e-3);
@@ -90,35 +85,34 @@ fn throttles_that_began_before_the_probe_have_their_true_length() {
 
 #[test]
 fn entries_of_freed_cgroups_leave_the_kernel() {
-    let (Some(hierarchy), Some(mut probe)) = (hierarchy(), start(HookKind::ALL)) else { return };
+    let (Some(hierarchy), Some(mut probe)) = (hierarchy(), start(HOOKS)) else { return };
     let mut limited = hierarchy.create("freed");
     limited.set_quota(10_000);
     burn_for(Duration::from_secs(1), &mut [&mut limited]);
     settled(&limited);
     let id = limited.id();
-    assert!(histogram(&collect(&mut probe, &[]), id).is_some());
+    assert!(histogram(&probe.read(), id).is_some());
     drop(limited);
     // As long as the cgroup is remembered, its last values are, too.
-    assert!(histogram(&collect(&mut probe, &[]), id).is_some());
-    assert_eq!(histogram(&collect(&mut probe, &[id]), id), None);
+    assert!(histogram(&probe.read(), id).is_some());
+    assert_eq!(histogram(&probe.read_and_free(&[id]), id), None);
 }
 
 /// While `kernel.bpf_stats_enabled` is 1, the runs of both programs are counted; what they cost is printed beside the
 /// cost of reading one `cpu.stat` on the same machine, because virtual machines have no time of their own.
 #[test]
 fn runs_are_counted_while_the_kernel_keeps_statistics() {
-    for hook in HookKind::ALL {
+    for hook in HOOKS {
         let (Some(hierarchy), Some(mut probe)) = (hierarchy(), start(&[*hook])) else { return };
         let mut limited = hierarchy.create("stats");
         limited.set_quota(10_000);
         let _on = BpfStats::on();
         burn_for(Duration::from_secs(3), &mut [&mut limited]);
         let stat = settled(&limited);
-        let collected = collect(&mut probe, &[]);
-        let n_throttles = histogram(&collected, limited.id()).expect("it was throttled").count();
-        let SourceStats::Probe(stats) = collected.stats else { panic!("a probe's statistics") };
+        let reading = probe.read();
+        let n_throttles = histogram(&reading, limited.id()).expect("it was throttled").count();
         let mut seconds_per_event = 0.0;
-        for runs in &stats.runs {
+        for runs in &reading.stats().runs {
             assert!(runs.n_runs >= n_throttles, "{runs:?}, {n_throttles} throttles");
             seconds_per_event += runs.seconds / runs.n_runs as f64;
         }
@@ -161,12 +155,16 @@ impl Drop for BpfStats {
     }
 }
 
-fn start(hooks: &[HookKind]) -> Option<Probe> {
-    attached(probe::start(&HostPaths::default(), hooks, |name| name == "cpu_throttle"))
-}
+const FAMILY: &str = "podmeter_cpu_throttle_duration_seconds";
 
-fn collect(probe: &mut Probe, freed: &[CgroupId]) -> Collected {
-    probe.collect(&CgroupTree::default(), freed).expect("the maps can be read")
+/// Reasons that are no loss: such a call ended no throttle, or one that the kernel gives no duration either.
+const NO_LOSS: &[&str] = &["no_duration", "returned_early"];
+
+/// The hooks of this probe.
+const HOOKS: &[HookKind] = &[HookKind::Fentry, HookKind::Kprobe];
+
+fn start(hooks: &[HookKind]) -> Option<TestProbe> {
+    TestProbe::start("cpu_throttle", hooks)
 }
 
 fn burn_for(duration: Duration, cgroups: &mut [&mut TestCgroup]) {
@@ -196,20 +194,8 @@ fn settled(cgroup: &TestCgroup) -> CpuStat {
     last.0
 }
 
-fn histogram(collected: &Collected, id: CgroupId) -> Option<Histogram> {
-    let mut samples = collected.families.iter().flat_map(|family| &family.samples);
-    let sample = samples.find(|sample| sample.subject == Subject::Cgroup(id))?;
-    match &sample.value {
-        Value::Histogram(histogram) => Some(histogram.clone()),
-        Value::Number(_) => panic!("durations are a histogram"),
-    }
-}
-
-/// Events that were lost, as against those that have no duration or ended no throttle.
-fn lost(collected: &Collected) -> u64 {
-    let SourceStats::Probe(stats) = &collected.stats else { panic!("a probe's statistics") };
-    let is_loss = |reason: &str| !["no_duration", "returned_early"].contains(&reason);
-    stats.skipped.iter().filter(|(reason, _)| is_loss(reason)).map(|(_, n)| n).sum()
+fn histogram(reading: &Reading, cgroup: CgroupId) -> Option<Histogram> {
+    reading.histogram(FAMILY, Subject::Cgroup(cgroup), &[])
 }
 
 fn seconds(stat: CpuStat) -> f64 {

@@ -2,6 +2,7 @@
 
 mod cgroup_cpu;
 mod cpu_throttle;
+mod ebpf_log;
 mod prometheus;
 mod restart;
 

@@ -1,18 +1,22 @@
 //! Loading and attaching: each probe by the first hook that works, with the reasons why not by the better ones.
 
-use std::{io, sync::Arc};
+use std::{fs::File, io, path::PathBuf, sync::Arc};
 
 use aya::{
     Btf, Ebpf, EbpfError, EbpfLoader, Endianness,
-    programs::{Program, ProgramError},
+    maps::MapError,
+    programs::{CgroupAttachMode, Program, ProgramError},
     util::KernelVersion,
 };
 use rustix::process::{Resource, Rlimit, setrlimit};
 use tracing::{info, warn};
 
 use super::{
-    HookDef, HookKind, OffReason, PROBES, Probe, ProbeDef, ProbeStatus, ProgramDef,
+    PROBES,
     btf::{BtfError, KernelTypes},
+    def::{Globals, HookDef, HookKind, KernelMemory, Names, Need, ProbeDef, ProgramDef},
+    host::ProbeHost,
+    running::{OffReason, Probe, ProbeStatus},
 };
 use crate::{
     caps::{self, MissingCapability},
@@ -46,8 +50,22 @@ enum StartError {
     },
     #[error("cannot load {program}")]
     Load { program: &'static str, source: ProgramError },
-    #[error("cannot attach {program} to {function}")]
-    Attach { program: &'static str, function: &'static str, source: ProgramError },
+    #[error("cannot attach {program} to {target}")]
+    Attach { program: &'static str, target: &'static str, source: ProgramError },
+    #[error(
+        "no cgroup2 hierarchy is mounted, whose root the program attaches to; \
+         `mount -t cgroup2 cgroup2 /sys/fs/cgroup/unified`"
+    )]
+    NoUnified,
+    #[error("cannot open the root of the cgroup2 hierarchy at {path}")]
+    OpenUnified { path: PathBuf, source: io::Error },
+    #[error(
+        "the kernel runs with lockdown=confidentiality, which forbids programs to read its memory; \
+         lockdown=integrity allows it"
+    )]
+    Lockdown,
+    #[error("cannot make the remainders in the maps")]
+    Remainders(#[from] MapError),
 }
 
 /// What all probes need from the kernel, read once and dropped after the start.
@@ -61,14 +79,14 @@ struct KernelInterface {
 /// why.
 #[must_use]
 pub fn start(
-    paths: &HostPaths,
+    host: &ProbeHost,
     hooks: &[HookKind],
-    enabled: impl Fn(&str) -> bool,
+    enabled: impl Fn(&ProbeDef) -> bool,
 ) -> (Vec<Probe>, Vec<ProbeStatus>) {
-    let wanted: Vec<_> = PROBES.iter().filter(|def| enabled(def.name)).collect();
-    let (probes, mut statuses) = start_all(&wanted, hooks, paths)
+    let wanted: Vec<_> = PROBES.iter().filter(|def| enabled(def)).collect();
+    let (probes, mut statuses) = start_all(&wanted, hooks, host)
         .unwrap_or_else(|error| (Vec::new(), wanted.iter().map(|def| off(def, &error)).collect()));
-    let disabled = PROBES.iter().filter(|def| !enabled(def.name));
+    let disabled = PROBES.iter().filter(|def| !enabled(def));
     statuses.extend(disabled.map(|def| off(def, &StartError::Disabled)));
     statuses.iter().for_each(report);
     (probes, statuses)
@@ -87,7 +105,7 @@ impl KernelInterface {
 fn start_all(
     wanted: &[&'static ProbeDef],
     hooks: &[HookKind],
-    paths: &HostPaths,
+    host: &ProbeHost,
 ) -> Result<(Vec<Probe>, Vec<ProbeStatus>), StartError> {
     // Without a probe to start, the kernel's types are not worth parsing.
     if wanted.is_empty() {
@@ -95,89 +113,158 @@ fn start_all(
     }
     caps::check_bpf()?;
     raise_memlock_limit();
-    // One loader serves all probes, because making one parses the kernel's types, whoever needs them; so it holds the
-    // globals of all, and an object takes those that it has. Its copy of the types goes before ours comes, which
-    // halves the memory that the start takes.
+    // One loader serves all probes, because making one parses the kernel's types, whoever needs them. Its copy of the
+    // types goes before ours comes, which halves the memory that the start takes.
     let mut loader = EbpfLoader::new();
     loader.btf(None);
-    let kernel = KernelInterface::read(paths)?;
+    host.ebpf_log.set(&mut loader);
+    let kernel = KernelInterface::read(&host.paths)?;
     loader.btf(Some(&kernel.btf));
-    let globals: Vec<Result<_, Arc<BtfError>>> =
-        wanted.iter().map(|def| (def.globals)(&kernel.types).map_err(Arc::new)).collect();
-    for (name, value) in globals.iter().flatten().flatten() {
-        loader.override_global(name, value, false);
-    }
+    let attempts: Vec<Vec<Attempt>> =
+        wanted.iter().map(|def| attempts(def, hooks, &kernel, host)).collect();
     let mut probes = Vec::new();
     let mut statuses = Vec::new();
-    for (def, globals) in wanted.iter().zip(&globals) {
-        let (probe, status) = match globals {
-            Ok(_) => start_one(def, hooks, &mut loader, &kernel),
-            Err(error) => (None, off(def, &StartError::Types(Arc::clone(error)))),
-        };
+    for (def, attempts) in wanted.iter().zip(&attempts) {
+        let (probe, status) = start_one(def, attempts, &mut loader, &kernel, host);
         probes.extend(probe);
         statuses.push(status);
     }
     Ok((probes, statuses))
 }
 
-fn start_one(
+/// One way of hooking a probe in on this kernel: what its programs must know, or why it cannot be.
+struct Attempt {
+    hook: &'static HookDef,
+    globals: Result<Globals, Arc<BtfError>>,
+}
+
+fn attempts(
     def: &'static ProbeDef,
     hooks: &[HookKind],
-    loader: &mut EbpfLoader<'_>,
     kernel: &KernelInterface,
+    host: &ProbeHost,
+) -> Vec<Attempt> {
+    let wanted = def.hooks.iter().filter(|hook| hooks.contains(&hook.kind));
+    let attempt = |hook: &'static HookDef| Attempt {
+        hook,
+        globals: (hook.globals)(&kernel.types, host).map_err(Arc::new),
+    };
+    wanted.map(attempt).collect()
+}
+
+fn start_one<'a>(
+    def: &'static ProbeDef,
+    attempts: &'a [Attempt],
+    loader: &mut EbpfLoader<'a>,
+    kernel: &KernelInterface,
+    host: &ProbeHost,
 ) -> (Option<Probe>, ProbeStatus) {
     let (name, instead) = (def.name, def.instead);
     let mut reasons = Vec::new();
-    for hook in def.hooks.iter().filter(|hook| hooks.contains(&hook.kind)) {
-        match attach_hook(def, hook, loader, kernel) {
-            Ok(ebpf) => {
+    let mut why_off = OffReason::Refused;
+    for attempt in attempts {
+        let hook = attempt.hook;
+        match attach_hook(def, attempt, loader, kernel, host) {
+            Ok((mut ebpf, missing)) => {
+                reasons.extend(missing);
+                let lines = match host.ebpf_log.reader(name, &mut ebpf) {
+                    Some(Err(error)) => {
+                        reasons.push(format!("without --ebpf-log: {}", one_line(&error)));
+                        None
+                    }
+                    Some(Ok(lines)) => Some(lines),
+                    None => None,
+                };
                 let status = ProbeStatus { name, state: Ok(hook.kind), reasons, instead };
-                return (Some(Probe::new(def, ebpf, hook)), status);
+                let names: Names = (def.names)(&kernel.types);
+                return (Some(Probe::new(def, ebpf, hook, &host.paths, names, lines)), status);
             }
-            Err(error) => reasons.push(format!("{}: {}", hook.kind.as_str(), one_line(&error))),
+            Err(error) => {
+                why_off = off_reason(&error);
+                reasons.push(format!("{}: {}", hook.kind.as_str(), one_line(&error)));
+            }
         }
     }
-    (None, ProbeStatus { name, state: Err(OffReason::Refused), reasons, instead })
+    (None, ProbeStatus { name, state: Err(why_off), reasons, instead })
 }
 
-/// Loads the object afresh and attaches the hook's programs; dropping the object undoes all of it.
-fn attach_hook(
+/// Loads the object afresh and attaches the hook's programs, and says which that it can do without are missing;
+/// dropping the object undoes all of it.
+fn attach_hook<'a>(
     def: &ProbeDef,
-    hook: &HookDef,
-    loader: &mut EbpfLoader<'_>,
+    attempt: &'a Attempt,
+    loader: &mut EbpfLoader<'a>,
     kernel: &KernelInterface,
-) -> Result<Ebpf, StartError> {
+    host: &ProbeHost,
+) -> Result<(Ebpf, Vec<String>), StartError> {
+    let Attempt { hook, globals } = attempt;
     if hook.kind == HookKind::Kprobe && !kernel.has_kprobes {
         return Err(StartError::NoKprobes);
     }
+    if hook.memory == KernelMemory::Read && host.is_confidential {
+        return Err(StartError::Lockdown);
+    }
+    let globals = globals.as_ref().map_err(Arc::clone)?;
+    for (name, value) in globals {
+        // The library's globals are in an object only as far as its programs use them.
+        loader.override_global(name, value, false);
+    }
     let mut object = loader.load(def.object)?;
+    for table in def.tables {
+        table.make_remainders(&mut object)?;
+    }
+    let mut missing = Vec::new();
     for program in hook.programs {
         let loaded =
             object.program_mut(program.name).ok_or(StartError::NoProgram { name: program.name })?;
-        attach_program(loaded, program, &kernel.btf)?;
+        match attach_program(loaded, program, &kernel.btf, host) {
+            Ok(()) => {}
+            Err(error) if program.need == Need::Optional => {
+                missing.push(format!("without {}: {}", program.target, one_line(&error)));
+            }
+            Err(error) => return Err(error),
+        }
     }
-    Ok(object)
+    Ok((object, missing))
 }
 
-fn attach_program(loaded: &mut Program, program: &ProgramDef, btf: &Btf) -> Result<(), StartError> {
-    let (name, function) = (program.name, program.function);
+fn attach_program(
+    loaded: &mut Program,
+    program: &ProgramDef,
+    btf: &Btf,
+    host: &ProbeHost,
+) -> Result<(), StartError> {
+    let (name, target) = (program.name, program.target);
     let load_error = |error| load_error(name, error);
     let attached = match loaded {
         Program::FEntry(entry) => {
-            entry.load(function, btf).map_err(load_error)?;
+            entry.load(target, btf).map_err(load_error)?;
             entry.attach().map(drop)
         }
         Program::FExit(exit) => {
-            exit.load(function, btf).map_err(load_error)?;
+            exit.load(target, btf).map_err(load_error)?;
             exit.attach().map(drop)
         }
         Program::KProbe(probe) => {
             probe.load().map_err(load_error)?;
-            probe.attach(function, 0).map(drop)
+            probe.attach(target, 0).map(drop)
+        }
+        Program::RawTracePoint(tracepoint) => {
+            tracepoint.load().map_err(load_error)?;
+            tracepoint.attach(target).map(drop)
+        }
+        Program::CgroupSkb(packets) => {
+            packets.load().map_err(load_error)?;
+            let direction = packets.expected_attach_type().ok_or(StartError::NoProgram { name })?;
+            let path = host.unified.as_ref().ok_or(StartError::NoUnified)?;
+            let root = File::open(path)
+                .map_err(|source| StartError::OpenUnified { path: path.clone(), source })?;
+            // Beside what others attach there, Cilium or systemd for instance.
+            packets.attach(root, direction, CgroupAttachMode::AllowMultiple).map(drop)
         }
         _ => return Err(StartError::NoProgram { name }),
     };
-    attached.map_err(|source| StartError::Attach { program: name, function, source })
+    attached.map_err(|source| StartError::Attach { program: name, target, source })
 }
 
 fn load_error(program: &'static str, error: ProgramError) -> StartError {
@@ -202,17 +289,21 @@ fn quote(verdict: &str) -> String {
 }
 
 fn off(def: &ProbeDef, error: &StartError) -> ProbeStatus {
-    let reason = match error {
+    ProbeStatus {
+        name: def.name,
+        state: Err(off_reason(error)),
+        reasons: vec![one_line(error)],
+        instead: def.instead,
+    }
+}
+
+fn off_reason(error: &StartError) -> OffReason {
+    match error {
         StartError::Disabled => OffReason::Disabled,
         StartError::NotAllowed(_) => OffReason::NotAllowed,
         StartError::Types(_) | StartError::Btf(_) => OffReason::KernelTypes,
+        StartError::Lockdown => OffReason::Lockdown,
         _ => OffReason::Refused,
-    };
-    ProbeStatus {
-        name: def.name,
-        state: Err(reason),
-        reasons: vec![one_line(error)],
-        instead: def.instead,
     }
 }
 

@@ -69,13 +69,27 @@ pub enum BtfError {
         /// The function.
         name: &'static str,
     },
-    /// The function has other parameters than the program takes.
-    #[error("this kernel's {name} does not take a pointer to struct {expected} first")]
+    /// The function or tracepoint has other parameters than the program takes.
+    #[error("this kernel's {name} takes no pointer to struct {expected} where one is needed")]
     Prototype {
-        /// The function.
+        /// The function or tracepoint.
         name: &'static str,
-        /// The structure that the program expects behind the first parameter.
+        /// The structure that the program expects behind one of the parameters.
         expected: &'static str,
+    },
+    /// This kernel has no such tracepoint, or not in its type information.
+    #[error("this kernel has no tracepoint {name}")]
+    NoTracepoint {
+        /// The tracepoint.
+        name: &'static str,
+    },
+    /// This kernel's enumeration has no such name.
+    #[error("this kernel has no {name} in enum {of}")]
+    NoEnumerator {
+        /// The enumeration.
+        of: &'static str,
+        /// The name.
+        name: &'static str,
     },
 }
 
@@ -115,6 +129,18 @@ impl KernelTypes {
         self.find_struct(name).is_some_and(|id| self.find_field(id, field).is_some())
     }
 
+    /// The byte offset of the first of several fields that this kernel has: what one version called otherwise.
+    pub fn offset_of_any(
+        &self,
+        name: &'static str,
+        fields: &[&'static str],
+        size: u32,
+    ) -> Result<u32, BtfError> {
+        let known = fields.iter().find(|field| self.has_field(name, field));
+        let field = known.or(fields.first()).copied().unwrap_or_default();
+        self.offset(name, field, size)
+    }
+
     /// Checks that the first parameter of a kernel function is a pointer to the structure.
     pub fn check_first_parameter(
         &self,
@@ -122,11 +148,60 @@ impl KernelTypes {
         expected: &'static str,
     ) -> Result<(), BtfError> {
         let function = self.btf.find(Kind::FUNC, name).ok_or(BtfError::NoFunction { name })?;
-        let points_at = self.btf.first_parameter(function).and_then(|id| self.btf.pointee(id));
-        let is_expected = points_at.is_some_and(|id| {
-            self.btf.kind(id) == Some(Kind::STRUCT) && self.btf.name_is(id, expected)
-        });
-        if is_expected { Ok(()) } else { Err(BtfError::Prototype { name, expected }) }
+        let first = self.btf.parameters(function).and_then(|types| types.first().copied());
+        if first.is_some_and(|id| self.is_pointer_to(id, expected)) {
+            Ok(())
+        } else {
+            Err(BtfError::Prototype { name, expected })
+        }
+    }
+
+    /// Which argument of a tracepoint is a pointer to the structure, as a raw tracepoint program counts them.
+    ///
+    /// The kernel keeps a typedef `btf_trace_<name>` of a function whose first parameter, for the kernel's own use, no
+    /// program sees.
+    pub fn tracepoint_argument(
+        &self,
+        name: &'static str,
+        expected: &'static str,
+    ) -> Result<u32, BtfError> {
+        let found = self.tracepoint_arguments(name)?;
+        let idx = found.iter().position(|id| self.is_pointer_to(*id, expected));
+        let idx = idx.and_then(|idx| u32::try_from(idx).ok());
+        idx.ok_or(BtfError::Prototype { name, expected })
+    }
+
+    /// How many arguments a tracepoint gives to a raw tracepoint program.
+    pub fn n_tracepoint_arguments(&self, name: &'static str) -> Result<u32, BtfError> {
+        let n_arguments = self.tracepoint_arguments(name)?.len();
+        // A tracepoint has a dozen at the most.
+        Ok(u32::try_from(n_arguments).unwrap_or(u32::MAX))
+    }
+
+    fn tracepoint_arguments(&self, name: &'static str) -> Result<Vec<TypeId>, BtfError> {
+        let typedef = self.btf.find(Kind::TYPEDEF, &format!("btf_trace_{name}"));
+        let parameters = typedef.and_then(|id| self.btf.callback_parameters(id));
+        let parameters = parameters.ok_or(BtfError::NoTracepoint { name })?;
+        Ok(parameters.into_iter().skip(1).collect())
+    }
+
+    fn is_pointer_to(&self, id: TypeId, name: &str) -> bool {
+        self.btf
+            .pointee(id)
+            .is_some_and(|id| self.btf.kind(id) == Some(Kind::STRUCT) && self.btf.name_is(id, name))
+    }
+
+    /// The value of a name in an enumeration.
+    pub fn enumerator(&self, of: &'static str, name: &'static str) -> Result<u32, BtfError> {
+        let found = self.enumerators(of).into_iter().find(|(known, _)| *known == name);
+        found.map(|(_, value)| value).ok_or(BtfError::NoEnumerator { of, name })
+    }
+
+    /// All names and values of an enumeration; empty if this kernel has none of that name.
+    #[must_use]
+    pub fn enumerators(&self, of: &str) -> Vec<(&str, u32)> {
+        let id = self.btf.find(Kind::ENUM, of);
+        id.and_then(|id| self.btf.enumerators(id)).unwrap_or_default()
     }
 
     fn find_struct(&self, name: &str) -> Option<TypeId> {

@@ -87,8 +87,8 @@ impl Kind {
     const ARRAY: Self = Self(3);
     pub(super) const STRUCT: Self = Self(4);
     const UNION: Self = Self(5);
-    const ENUM: Self = Self(6);
-    const TYPEDEF: Self = Self(8);
+    pub(super) const ENUM: Self = Self(6);
+    pub(super) const TYPEDEF: Self = Self(8);
     const VOLATILE: Self = Self(9);
     const CONST: Self = Self(10);
     const RESTRICT: Self = Self(11);
@@ -243,12 +243,36 @@ impl Btf {
         }
     }
 
-    /// The type of a function's first parameter.
-    pub(super) fn first_parameter(&self, function: TypeId) -> Option<TypeId> {
-        let prototype = TypeId(self.word(function, 2)?);
+    /// The types of a function's parameters, in their order.
+    pub(super) fn parameters(&self, function: TypeId) -> Option<Vec<TypeId>> {
+        self.prototype_parameters(TypeId(self.word(function, 2)?))
+    }
+
+    /// The types of the parameters of the functions that a pointer type, maybe by a typedef, points at.
+    pub(super) fn callback_parameters(&self, pointer: TypeId) -> Option<Vec<TypeId>> {
+        self.prototype_parameters(self.pointee(pointer)?)
+    }
+
+    fn prototype_parameters(&self, prototype: TypeId) -> Option<Vec<TypeId>> {
         let info = self.word(prototype, 1)?;
-        let has_parameters = kind_of(info) == Kind::FUNC_PROTO && info & 0xffff > 0;
-        has_parameters.then_some(TypeId(self.word(prototype, 4)?))
+        if kind_of(info) != Kind::FUNC_PROTO {
+            return None;
+        }
+        // Each parameter is a name and a type behind the header's three words.
+        (0..to_usize(info & 0xffff))
+            .map(|idx| Some(TypeId(self.word(prototype, 4 + 2 * idx)?)))
+            .collect()
+    }
+
+    /// Names and values of an enumeration of 32-bit numbers.
+    pub(super) fn enumerators(&self, id: TypeId) -> Option<Vec<(&str, u32)>> {
+        let info = self.word(id, 1)?;
+        if kind_of(info) != Kind::ENUM {
+            return None;
+        }
+        let enumerator =
+            |idx| Some((self.string(self.word(id, 3 + 2 * idx)?)?, self.word(id, 4 + 2 * idx)?));
+        (0..to_usize(info & 0xffff)).map(enumerator).collect()
     }
 
     /// What a pointer points at.
@@ -280,6 +304,12 @@ impl Btf {
     fn start(&self, id: TypeId) -> Option<usize> {
         let idx = to_usize(id.0).checked_sub(1)?;
         self.types.get(idx).copied().map(to_usize)
+    }
+
+    fn string(&self, offset: u32) -> Option<&str> {
+        let rest = self.bytes.get(self.strings.checked_add(to_usize(offset))?..)?;
+        let end = rest.iter().position(|byte| *byte == 0)?;
+        str::from_utf8(rest.get(..end)?).ok()
     }
 
     fn string_is(&self, offset: u32, expected: &str) -> bool {

@@ -117,8 +117,54 @@ fn a_prototype_is_checked() {
         assert_eq!(found, outcome);
     };
     check("tick", "rq", "ok");
-    check("tick", "inner", "this kernel's tick does not take a pointer to struct inner first");
+    check(
+        "tick",
+        "inner",
+        "this kernel's tick takes no pointer to struct inner where one is needed",
+    );
     check("tock", "rq", "this kernel has no function tock");
+}
+
+/// `typedef void (*btf_trace_done)(void *, struct rq *, u32)`, `enum fruit { APPLE = 1, PEAR = 5 }`.
+fn traced() -> Vec<u8> {
+    let mut btf = Builder::default();
+    btf.add("u32", 1, 0, 4, &[32]); // 1
+    btf.add("rq", 4, 0, 8, &[]); // 2
+    btf.add("", 2, 0, 2, &[]); // 3: struct rq *
+    btf.add("", 2, 0, 0, &[]); // 4: void *
+    btf.add("", 13, 3, 0, &[0, 4, 0, 3, 0, 1]); // 5
+    btf.add("", 2, 0, 5, &[]); // 6
+    btf.add("btf_trace_done", 8, 0, 6, &[]); // 7
+    let [apple, pear] = ["APPLE", "PEAR"].map(|name| btf.string(name));
+    btf.add("fruit", 6, 2, 4, &[apple, 1, pear, 5]); // 8
+    btf.finish()
+}
+
+#[test]
+fn arguments_of_tracepoints_are_found() {
+    let types = types(traced());
+    let check = |name, expected, outcome: Result<u32, &str>| {
+        let found = types.tracepoint_argument(name, expected);
+        assert_eq!(found.map_err(|error| one_line(&error)), outcome.map_err(str::to_owned));
+    };
+    check("done", "rq", Ok(0));
+    check(
+        "done",
+        "bio",
+        Err("this kernel's done takes no pointer to struct bio where one is needed"),
+    );
+    check("begun", "rq", Err("this kernel has no tracepoint begun"));
+    assert_eq!(types.n_tracepoint_arguments("done").ok(), Some(2));
+}
+
+#[test]
+fn enumerations_are_read() {
+    let types = types(traced());
+    assert_eq!(types.enumerators("fruit"), [("APPLE", 1), ("PEAR", 5)]);
+    assert_eq!(types.enumerators("gone"), []);
+    assert_eq!(types.enumerator("fruit", "PEAR").ok(), Some(5));
+    let missing = types.enumerator("fruit", "PLUM").unwrap_err();
+    assert_eq!(one_line(&missing), "this kernel has no PLUM in enum fruit");
 }
 
 #[test]

@@ -1,0 +1,91 @@
+//! Whose an event is: the 64-bit id of a cgroup, or the inode number of a network namespace.
+
+use podmeter_common::owner::{REMAINDER, SocketOwner};
+
+use crate::{kernel, offsets};
+
+offsets! {
+    /// `cgroup.kn`.
+    CGROUP_KN;
+    /// `kernfs_node.id`: the 64-bit cgroup id.
+    KERNFS_NODE_ID;
+    /// `cgroup_subsys_state.cgroup`.
+    CSS_CGROUP;
+    /// `task_group.css.cgroup`.
+    TASK_GROUP_CGROUP;
+    /// `task_struct.cgroups`.
+    TASK_CGROUPS;
+    /// `css_set.dfl_cgrp`: the cgroup in the cgroup2 hierarchy.
+    CSS_SET_DFL_CGRP;
+    /// `task_struct.sched_task_group`.
+    TASK_SCHED_GROUP;
+    /// `sock.sk_cgrp_data.cgroup`.
+    SOCK_CGROUP;
+    /// `sock.__sk_common.skc_net.net`.
+    SOCK_NET;
+    /// `net.ns.inum`.
+    NET_INUM;
+    /// Not an offset: 1 where the cpu controller is in a hierarchy of cgroup v1, else 0.
+    CPU_IS_V1;
+    /// Not an offset: a [`SocketOwner`].
+    SOCKET_OWNER;
+}
+
+/// The id of a `struct cgroup`.
+#[inline(always)]
+#[must_use]
+pub fn of_cgroup(cgroup: usize) -> u64 {
+    if cgroup == 0 {
+        return REMAINDER;
+    }
+    let node: usize = kernel::read(cgroup, &CGROUP_KN);
+    kernel::read(node, &KERNFS_NODE_ID)
+}
+
+/// The cgroup of a `struct cgroup_subsys_state`.
+#[inline(always)]
+#[must_use]
+pub fn of_css(css: usize) -> u64 {
+    of_cgroup(kernel::read(css, &CSS_CGROUP))
+}
+
+/// The cgroup of a `struct task_group`.
+#[inline(always)]
+#[must_use]
+pub fn of_task_group(task_group: usize) -> u64 {
+    of_cgroup(kernel::read(task_group, &TASK_GROUP_CGROUP))
+}
+
+/// The cgroup of a `struct task_struct`, in the hierarchy that has the cpu controller.
+///
+/// On cgroup v2 it is the task's own, wherever the controller is switched on; on v1 the hierarchy's own id is only in
+/// the task group.
+#[inline(always)]
+#[must_use]
+pub fn of_task(task: usize) -> u64 {
+    if kernel::global(&CPU_IS_V1) == 1 {
+        return of_task_group(kernel::read(task, &TASK_SCHED_GROUP));
+    }
+    let set: usize = kernel::read(task, &TASK_CGROUPS);
+    of_cgroup(kernel::read(set, &CSS_SET_DFL_CGRP))
+}
+
+/// The owner of a full `struct sock`; never by the task that happens to run.
+#[inline(always)]
+#[must_use]
+pub fn of_sock(sock: usize) -> u64 {
+    if kernel::global(&SOCKET_OWNER) == SocketOwner::NetworkNamespace as usize {
+        return of_net(kernel::read(sock, &SOCK_NET));
+    }
+    of_cgroup(kernel::read(sock, &SOCK_CGROUP))
+}
+
+/// The inode number of a `struct net`.
+#[inline(always)]
+#[must_use]
+pub fn of_net(net: usize) -> u64 {
+    if net == 0 {
+        return REMAINDER;
+    }
+    u64::from(kernel::read::<u32>(net, &NET_INUM))
+}

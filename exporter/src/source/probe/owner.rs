@@ -1,0 +1,46 @@
+//! Whose an event is: what the programs must know to find it out, and whom the number in a map's key means.
+
+use super::{
+    btf::{BtfError, KernelTypes},
+    def::Globals,
+    host::ProbeHost,
+};
+use crate::cgroup::hierarchy::Version;
+
+/// What `owner::of_cgroup` of the programs reads.
+pub(super) fn cgroup_globals(types: &KernelTypes) -> Result<Globals, BtfError> {
+    Ok(vec![
+        ("CGROUP_KN", types.offset("cgroup", "kn", 8)?),
+        ("KERNFS_NODE_ID", types.offset("kernfs_node", "id", 8)?),
+        ("CSS_CGROUP", types.offset("cgroup_subsys_state", "cgroup", 8)?),
+        ("TASK_GROUP_CGROUP", types.offset("task_group", "css.cgroup", 8)?),
+    ])
+}
+
+/// What `owner::of_task` of the programs reads.
+#[expect(dead_code, reason = "the first probe of tasks comes with the run queue")]
+pub(super) fn task_globals(types: &KernelTypes, host: &ProbeHost) -> Result<Globals, BtfError> {
+    let mut globals = cgroup_globals(types)?;
+    globals.extend([
+        ("TASK_CGROUPS", types.offset("task_struct", "cgroups", 8)?),
+        ("CSS_SET_DFL_CGRP", types.offset("css_set", "dfl_cgrp", 8)?),
+        ("TASK_SCHED_GROUP", types.offset("task_struct", "sched_task_group", 8)?),
+        ("CPU_IS_V1", u32::from(host.cpu == Version::V1)),
+    ]);
+    Ok(globals)
+}
+
+/// What `owner::of_sock` and `owner::of_net` of the programs read.
+#[expect(dead_code, reason = "the first probe of sockets comes with the network")]
+pub(super) fn socket_globals(types: &KernelTypes, host: &ProbeHost) -> Result<Globals, BtfError> {
+    // Before 5.15 the pointer to the cgroup shared its place with v1's class and priority, as `val`.
+    let cgroup = ["sk_cgrp_data.cgroup", "sk_cgrp_data.val"];
+    let mut globals = cgroup_globals(types)?;
+    globals.extend([
+        ("SOCK_CGROUP", types.offset_of_any("sock", &cgroup, 8)?),
+        ("SOCK_NET", types.offset("sock", "__sk_common.skc_net.net", 8)?),
+        ("NET_INUM", types.offset("net", "ns.inum", 4)?),
+        ("SOCKET_OWNER", host.socket_owner() as u32),
+    ]);
+    Ok(globals)
+}

@@ -1,0 +1,204 @@
+//! A probe that is attached, as a source; and what became of each at start.
+
+use std::collections::{HashMap, HashSet};
+
+use aya::{Ebpf, maps::MapError};
+use podmeter_common::owner::REMAINDER;
+
+use super::{
+    def::{HookDef, HookKind, Names, ProbeDef},
+    diagnostic::Lines,
+    maps::{self, Reader},
+};
+use crate::{
+    cgroup::tree::CgroupTree,
+    metric::Family,
+    paths::HostPaths,
+    source::{Collected, Source, SourceError, SourceStats},
+    subject::{CgroupId, Subject},
+};
+
+/// What became of a probe at start.
+#[derive(Clone, Debug)]
+pub struct ProbeStatus {
+    /// The probe.
+    pub name: &'static str,
+    /// The hook in use, or why there is none.
+    pub state: Result<HookKind, OffReason>,
+    /// Why not a better hook, or why none at all, for people; empty if the best one is in use.
+    pub reasons: Vec<String>,
+    /// What there is without it, for people.
+    pub instead: &'static str,
+}
+
+/// Why a probe is off, as a label value; [`ProbeStatus::reasons`] has the whole story.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum OffReason {
+    /// The configuration says so, or says nothing of a probe that has to be asked for.
+    Disabled,
+    /// The process lacks a capability.
+    NotAllowed,
+    /// The kernel's type information is not there or has not what the probe needs.
+    KernelTypes,
+    /// The kernel runs with lockdown=confidentiality, which forbids reading its memory.
+    Lockdown,
+    /// The kernel refused every hook.
+    Refused,
+}
+
+impl OffReason {
+    /// The value of the label `reason`.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Disabled => "disabled",
+            Self::NotAllowed => "not_allowed",
+            Self::KernelTypes => "kernel_types",
+            Self::Lockdown => "lockdown",
+            Self::Refused => "refused",
+        }
+    }
+}
+
+/// A map of a probe could not be read or written.
+#[derive(Debug, thiserror::Error)]
+#[error("cannot access the maps of probe {probe}")]
+pub struct ProbeError {
+    probe: &'static str,
+    source: MapError,
+}
+
+/// An attached probe as a source.
+pub struct Probe {
+    def: &'static ProbeDef,
+    ebpf: Ebpf,
+    hook: &'static HookDef,
+    paths: HostPaths,
+    names: Names,
+    /// What the programs say of single events, if they were asked to.
+    lines: Option<Lines>,
+    /// Whose entries in the kernel's maps belong to no cgroup that is known, and for how many collections.
+    unknown: HashMap<CgroupId, u32>,
+}
+
+/// After how many collections an entry whose cgroup was never seen is freed in the kernel.
+///
+/// A cgroup that came and went between two collections leaves such an entry; at the usual 15 s between scrapes this is
+/// ten minutes.
+const UNKNOWN_COLLECTIONS: u32 = 40;
+
+impl Probe {
+    pub(super) fn new(
+        def: &'static ProbeDef,
+        ebpf: Ebpf,
+        hook: &'static HookDef,
+        paths: &HostPaths,
+        names: Names,
+        lines: Option<Lines>,
+    ) -> Self {
+        Self { def, ebpf, hook, paths: paths.clone(), names, lines, unknown: HashMap::new() }
+    }
+
+    /// Frees the kernel's entries of cgroups that are gone for good.
+    fn forget(&mut self, freed: &[CgroupId]) -> Result<(), SourceError> {
+        if freed.is_empty() {
+            return Ok(());
+        }
+        let owners: HashSet<u64> = freed.iter().map(|id| id.0).collect();
+        for table in self.def.tables {
+            table.forget(&mut self.ebpf, &owners).map_err(|source| self.error(source))?;
+        }
+        Ok(())
+    }
+
+    /// Entries of cgroups that the tree does not have and that have waited long enough.
+    fn expired(&mut self, families: &[Family], tree: &CgroupTree) -> Vec<CgroupId> {
+        let samples = families.iter().flat_map(|family| &family.samples);
+        let seen = samples.filter_map(|sample| match sample.subject {
+            Subject::Cgroup(id) if id.0 != REMAINDER && tree.get(id).is_none() => Some(id),
+            _ => None,
+        });
+        let seen: HashSet<CgroupId> = seen.collect();
+        self.unknown.retain(|id, _| seen.contains(id));
+        let mut expired = Vec::new();
+        for id in seen {
+            let n_collections = self.unknown.entry(id).or_insert(0);
+            *n_collections += 1;
+            if *n_collections > UNKNOWN_COLLECTIONS {
+                expired.push(id);
+            }
+        }
+        expired
+    }
+
+    fn program_runs(&self) -> Vec<ProgramRuns> {
+        let programs = self.hook.programs.iter().filter_map(|program| {
+            let info = self.ebpf.program(program.name)?.info().ok()?;
+            Some(ProgramRuns {
+                program: program.name,
+                n_runs: info.run_count(),
+                seconds: info.run_time().as_secs_f64(),
+            })
+        });
+        programs.collect()
+    }
+
+    fn error(&self, source: MapError) -> ProbeError {
+        ProbeError { probe: self.def.name, source }
+    }
+}
+
+/// How often a program ran and for how long, while the kernel keeps such statistics.
+#[derive(Clone, Debug, PartialEq)]
+pub struct ProgramRuns {
+    /// The program's name.
+    pub program: &'static str,
+    /// Number of runs.
+    pub n_runs: u64,
+    /// Time spent in it.
+    pub seconds: f64,
+}
+
+/// How full a map is.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct MapUse {
+    /// The map's name.
+    pub map: &'static str,
+    /// Its entries in use.
+    pub n_entries: usize,
+    /// Its size.
+    pub capacity: u32,
+}
+
+/// What a probe says of itself beside its families.
+#[derive(Clone, Debug, PartialEq)]
+pub struct ProbeStats {
+    /// Events that are not where they belong, by reason.
+    pub skipped: Vec<(&'static str, u64)>,
+    /// The maps of counts.
+    pub maps: Vec<MapUse>,
+    /// Runs of its programs.
+    pub runs: Vec<ProgramRuns>,
+}
+
+impl Source for Probe {
+    fn name(&self) -> &'static str {
+        self.def.name
+    }
+
+    fn collect(&mut self, tree: &CgroupTree, freed: &[CgroupId]) -> Result<Collected, SourceError> {
+        if let Some(lines) = &mut self.lines {
+            lines.flush();
+        }
+        self.forget(freed)?;
+        let mut reader = Reader::new(&self.ebpf, tree, &self.paths, &self.names);
+        let families = (self.def.read)(&mut reader).map_err(|source| self.error(source))?;
+        let maps = reader.into_uses();
+        let skipped =
+            maps::skipped(&self.ebpf, self.def.skips).map_err(|source| self.error(source))?;
+        let expired = self.expired(&families, tree);
+        self.forget(&expired)?;
+        let runs = self.program_runs();
+        Ok(Collected { families, stats: SourceStats::Probe(ProbeStats { skipped, maps, runs }) })
+    }
+}

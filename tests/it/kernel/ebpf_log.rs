@@ -1,0 +1,20 @@
+//! Programs that are asked to say what they skip pass the verifier of every kernel, and count as before.
+
+use podmeter::{
+    paths::HostPaths,
+    source::probe::{EbpfLog, PROBES, ProbeHost},
+};
+use podmeter_tests::probe::TestProbe;
+
+#[test]
+fn every_probe_attaches_with_its_diagnostics_on() {
+    let host = ProbeHost { ebpf_log: EbpfLog::On, ..ProbeHost::find(&HostPaths::default()) };
+    for def in PROBES {
+        for hook in def.hooks {
+            if let Some(mut probe) = TestProbe::start_on(&host, def.name, &[hook.kind]) {
+                // Reading flushes the lines.
+                assert_eq!(probe.read().n_lost(&["no_duration", "returned_early"]), 0);
+            }
+        }
+    }
+}
