@@ -9,20 +9,15 @@ use std::{
 
 use anyhow::{Context as _, Result};
 
-use super::{cpio::Archive, modules::Module};
+use super::{
+    cpio::Archive,
+    matrix::{Cgroup, Variant},
+    modules::Module,
+};
 use crate::process;
 
 /// What the guest prints before the exit status of the tests.
 pub(crate) const SENTINEL: &str = "podmeter-vm: exit ";
-
-/// Which cgroup hierarchies the guest mounts.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
-pub(crate) enum Cgroup {
-    /// One hierarchy for each controller.
-    V1,
-    /// The unified hierarchy.
-    V2,
-}
 
 /// What goes into the guest.
 #[derive(Debug)]
@@ -33,8 +28,9 @@ pub(crate) struct Contents<'a> {
     /// Programs of the host, which take precedence over what busybox has of the same name.
     pub(crate) programs: &'a [Program],
     pub(crate) modules: &'a [Module],
-    pub(crate) cgroup: Cgroup,
-    pub(crate) filter: &'a str,
+    pub(crate) variant: &'a Variant,
+    /// The tests that it runs.
+    pub(crate) names: &'a BTreeSet<String>,
 }
 
 /// A program from the host with the files that it needs at their own paths.
@@ -106,15 +102,17 @@ fn init(contents: &Contents<'_>) -> String {
         .iter()
         .map(|module| format!("insmod /modules/{}.ko {}\n", module.name, module.parameters()));
     let insmod: String = insmod.collect();
-    let cgroup = match contents.cgroup {
+    let cgroup = match contents.variant.cgroup {
         Cgroup::V1 => CGROUP_V1,
         Cgroup::V2 => CGROUP_V2,
     };
-    let filter = contents.filter;
+    let variant = contents.variant.name;
+    let names = contents.names.iter().map(String::as_str).collect::<Vec<_>>().join(" ");
     format!(
         "#!/bin/sh
 /bin/busybox --install -s /bin
-export PATH=/bin HOME=/root PODMETER_BIN=/bin/podmeter PODMETER_PROMETHEUS=/bin/prometheus PODMETER_VM=1 RUST_BACKTRACE=1
+export PATH=/bin HOME=/root RUST_BACKTRACE=1 PODMETER_VM=1 PODMETER_VM_VARIANT={variant}
+export PODMETER_BIN=/bin/podmeter PODMETER_PROMETHEUS=/bin/prometheus
 mount -t proc proc /proc
 mount -t sysfs sysfs /sys
 mount -t devtmpfs devtmpfs /dev
@@ -127,7 +125,7 @@ mount -t bpf bpf /sys/fs/bpf
 {cgroup}{insmod}ip link set lo up
 stty -F /dev/ttyS1 raw -echo
 cd /root
-/bin/it {filter} --test-threads=1 --show-output </dev/null >/dev/ttyS1 2>&1
+/bin/it --exact {names} --test-threads=1 --show-output </dev/null >/dev/ttyS1 2>&1
 echo \"{SENTINEL}$?\" >/dev/ttyS1
 sync
 poweroff -f
