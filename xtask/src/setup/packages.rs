@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use anyhow::{Context as _, Result};
+use anyhow::{Context as _, Result, bail};
 
 use super::Setup;
 use crate::{apt, process};
@@ -25,6 +25,8 @@ pub(crate) const IPROUTE: Programs =
 pub(crate) const ETHTOOL: Programs = Programs { package: "ethtool", names: &["ethtool"] };
 /// Makes file systems.
 pub(crate) const E2FSPROGS: Programs = Programs { package: "e2fsprogs", names: &["mkfs.ext4"] };
+/// Reads the Vagrantfile.
+pub(crate) const VAGRANT: Programs = Programs { package: "vagrant", names: &["vagrant"] };
 
 impl Programs {
     pub(super) fn present(&self) -> bool {
@@ -32,14 +34,22 @@ impl Programs {
     }
 
     pub(super) fn bring(&self, setup: &Setup) -> Result<String> {
-        let Self { package, names } = self;
+        let package = self.package;
+        let names = self.names.join(", ");
+        if process::find("apt-get").is_none() {
+            bail!(
+                "there is no apt here: install {names} by this system's package manager (Debian's package is {package}), \
+                 and start again"
+            );
+        }
         let installed = match setup.apt() {
             Ok(apt) => apt.install(&[package]),
             Err(_) => apt::install_with_own_apt(&[package]),
         };
         installed.with_context(|| {
-            let names = names.join(", ");
-            format!("it is installed by apt only: have {names} on PATH, and start again")
+            format!(
+                "the package {package} cannot be installed: have {names} on PATH, and start again"
+            )
         })?;
         Ok(format!("package {package} installed"))
     }

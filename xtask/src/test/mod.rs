@@ -2,6 +2,7 @@
 
 pub(crate) mod libtest;
 pub(crate) mod report;
+mod vagrant;
 
 use std::{
     env,
@@ -35,6 +36,8 @@ pub(crate) enum Part {
     Kernel,
     /// The same kernel tests on other kernels, in virtual machines.
     Vm,
+    /// Whether Vagrant takes the Vagrantfile.
+    Vagrant,
     /// Formatting, tidiness, lints, and all of the above.
     All,
 }
@@ -110,6 +113,9 @@ pub(crate) fn run(options: &Options) -> Result<()> {
     if wanted(Part::Kernel) {
         part("kernel", &mut || on_this_kernel(&setup, options));
     }
+    if wanted(Part::Vagrant) {
+        part("vagrant", &mut || vagrant::validate(&setup));
+    }
     if wanted(Part::Vm) {
         let filter = options.filter.as_deref().unwrap_or_default();
         let results = if options.record { Results::Record } else { Results::Print };
@@ -122,7 +128,7 @@ pub(crate) fn run(options: &Options) -> Result<()> {
     Ok(())
 }
 
-const ONE_PASSED: Count = Count { n_passed: 1, n_failed: 0 };
+pub(crate) const ONE_PASSED: Count = Count { n_passed: 1, n_failed: 0 };
 
 /// The environment in which tests find what they run and compare with.
 pub(crate) fn environment(command: &mut Command, setup: &Setup, podmeter: &Path) {
@@ -144,6 +150,7 @@ fn prepare(part: Part, guests: &[Guest]) -> Result<Setup> {
         Part::Kernel => setup::ensure(Purpose::Kernel),
         Part::Page => setup::ensure(Purpose::Test),
         Part::Vm => setup::ensure_kernels(Purpose::Vm, &kernels),
+        Part::Vagrant => setup::ensure(Purpose::Vagrant),
         Part::All => setup::ensure_kernels(Purpose::All, &kernels),
     }
 }
