@@ -16,10 +16,10 @@ pub fn attached((mut probes, statuses): (Vec<Probe>, Vec<ProbeStatus>)) -> Optio
     let reasons = reasons.join("; ");
     match state {
         Ok(hook) => {
-            println!("report: probe | {name} | {} | {reasons}", hook.as_str());
+            println!("report: hook | {name} | {} | {reasons}", hook.as_str());
             return probes.pop();
         }
-        Err(reason) => println!("report: degraded | {name} | {} | {reasons}", reason.as_str()),
+        Err(reason) => println!("report: hook | {name} | off | {}: {reasons}", reason.as_str()),
     }
     assert!(!is_test_vm(), "the kernels of the virtual machines can attach {name}: {reasons}");
     assert!(!reasons.is_empty(), "a probe that is off says why");

@@ -8,6 +8,7 @@ mod cargo;
 mod console;
 mod docs;
 mod lint;
+mod machine;
 mod process;
 mod run;
 mod setup;

@@ -58,10 +58,14 @@ pub(crate) fn succeeds(command: &mut Command, time: Duration) -> bool {
     }
 }
 
-/// The executable that the name stands for on `PATH`.
+/// Folders that many a user's `PATH` leaves out, and that have what only root can make use of.
+const SYSTEM_FOLDERS: &[&str] = &["/usr/local/sbin", "/usr/sbin", "/sbin"];
+
+/// The executable that the name stands for on `PATH`, or on root's.
 pub(crate) fn find(name: &str) -> Option<PathBuf> {
-    let path = env::var_os("PATH")?;
-    env::split_paths(&path).map(|dir| dir.join(name)).find(|file| file.is_file())
+    let path = env::var_os("PATH").unwrap_or_default();
+    let folders = env::split_paths(&path).chain(SYSTEM_FOLDERS.iter().map(PathBuf::from));
+    folders.map(|folder| folder.join(name)).find(|file| file.is_file())
 }
 
 /// Whether this process runs as root.

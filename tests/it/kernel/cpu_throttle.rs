@@ -46,19 +46,24 @@ fn check_sums(hook: HookKind) {
     let mut free = hierarchy.create("free");
 
     burn_for(LOAD, &mut [&mut limited, &mut child, &mut free]);
+    // A throttle may outlast the processes that it was for: the probe is read once the last one has ended.
+    let owners = [("cpu.max 10000 100000", &limited), ("parent's 20000 100000", &parent)];
+    let owners = owners.map(|(name, cgroup)| (name, cgroup, settled(cgroup)));
     let reading = probe.read();
-    for (name, cgroup) in [("cpu.max 10000 100000", &limited), ("parent's 20000 100000", &parent)] {
-        let stat = settled(cgroup);
+    for (name, cgroup, stat) in owners {
         let histogram = histogram(&reading, cgroup.id()).expect("it was throttled");
-        report(hook, name, &histogram, stat);
+        report(hook, name, Some(&histogram), stat);
         assert!(stat.n_throttled > 10, "the load was throttled: {stat:?}");
-        assert!(histogram.count() >= stat.n_throttled, "at least one throttle in each such period");
+        // No less can be said of their number: where the period's timer comes late, as in a guest that has to wait for a
+        // CPU, the kernel adds the periods that it missed, too (`nr_throttled += overrun`, do_sched_cfs_period_timer).
+        assert!(histogram.count() > 10, "{} throttles", histogram.count());
         assert!(difference_percent(&histogram, stat).abs() < TOLERANCE_PERCENT);
     }
     assert_eq!(histogram(&reading, child.id()), None, "events belong to the quota's owner");
     assert_eq!(histogram(&reading, free.id()), None, "without a quota there is no throttle");
-    println!("report: cfs | {} | child of the parent | no event", hook.as_str());
-    println!("report: cfs | {} | no quota | no event", hook.as_str());
+    for (name, cgroup) in [("child of the parent", &child), ("no quota", &free)] {
+        report(hook, name, None, cgroup.cpu_stat());
+    }
     assert_eq!(reading.n_lost(NO_LOSS), 0, "{:?}", reading.stats());
 }
 
@@ -206,14 +211,14 @@ fn difference_percent(histogram: &Histogram, stat: CpuStat) -> f64 {
     (histogram.sum / seconds(stat) - 1.0) * 100.0
 }
 
-fn report(hook: HookKind, name: &str, histogram: &Histogram, stat: CpuStat) {
+fn report(hook: HookKind, name: &str, histogram: Option<&Histogram>, stat: CpuStat) {
+    let (hook, kernel) = (hook.as_str(), seconds(stat));
+    let (ours, n_events) = histogram.map_or((0.0, 0), |found| (found.sum, found.count()));
+    // Where nothing was throttled, there is nothing to be a part of.
+    let percent = if kernel > 0.0 { (ours / kernel - 1.0) * 100.0 } else { 0.0 };
     println!(
-        "report: cfs | {} | {name} | events {} | nr_throttled {} | sum {:.3} s | throttled_usec {:.3} s | {:+.2} %",
-        hook.as_str(),
-        histogram.count(),
-        stat.n_throttled,
-        histogram.sum,
-        seconds(stat),
-        difference_percent(histogram, stat),
+        "report: truth | podmeter_cpu_throttle_duration_seconds | {hook}, {name} | ours {ours:.3} s | kernel {kernel:.3} s | {percent:+.2} %"
     );
+    let n_throttled = stat.n_throttled;
+    println!("report: cfs | {hook} | {name} | events {n_events} | nr_throttled {n_throttled}");
 }

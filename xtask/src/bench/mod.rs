@@ -5,7 +5,6 @@
 
 mod cgroups;
 mod exporter;
-mod machine;
 
 use std::{
     path::Path,
@@ -18,7 +17,7 @@ use anyhow::{Result, bail};
 use self::{cgroups::Cgroups, exporter::Exporter};
 use crate::{
     cargo::{self, Build},
-    console, process,
+    console, machine, process,
     setup::{self, Purpose},
 };
 

@@ -1,7 +1,7 @@
 //! `cargo xtask setup`: brings what the project needs and this machine lacks, and does nothing where all is there.
 
 mod bpf_linker;
-mod qemu;
+pub(crate) mod packages;
 mod rust_src;
 mod tools;
 
@@ -20,8 +20,12 @@ pub(crate) enum Purpose {
     Run,
     /// Also the tests on this machine.
     Test,
-    /// Also the tests in virtual machines, without those of `test`.
+    /// The kernel tests on this machine, without what other tests need.
+    Kernel,
+    /// The kernel tests in virtual machines, without what other tests need.
     Vm,
+    /// The check of the Vagrantfile.
+    Vagrant,
     /// Everything.
     All,
 }
@@ -49,24 +53,36 @@ impl Setup {
     }
 }
 
+/// What becomes of a command where a requirement cannot be brought.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Without {
+    /// It ends.
+    Fails,
+    /// It goes on, and passes over what needs it.
+    GoesOn,
+}
+
 /// One thing that is needed.
 struct Requirement {
     name: &'static str,
     why: &'static str,
     purposes: &'static [Purpose],
+    without: Without,
     /// Whether it is there. Must be quick.
     present: fn(&Setup) -> bool,
     /// Brings it, and says what was done.
     bring: fn(&Setup) -> Result<String>,
 }
 
-const BUILD: &[Purpose] = &[Purpose::Run, Purpose::Test, Purpose::Vm];
+const BUILD: &[Purpose] = &[Purpose::Run, Purpose::Test, Purpose::Kernel, Purpose::Vm];
+const KERNEL_TESTS: &[Purpose] = &[Purpose::Kernel, Purpose::Vm];
 
 const REQUIREMENTS: &[Requirement] = &[
     Requirement {
         name: "rust-src",
         why: "the eBPF programs need `core` built for the BPF target",
         purposes: BUILD,
+        without: Without::Fails,
         present: rust_src::present,
         bring: rust_src::bring,
     },
@@ -74,6 +90,7 @@ const REQUIREMENTS: &[Requirement] = &[
         name: "bpf-linker",
         why: "it links the eBPF programs",
         purposes: BUILD,
+        without: Without::Fails,
         present: bpf_linker::present,
         bring: bpf_linker::bring,
     },
@@ -81,6 +98,7 @@ const REQUIREMENTS: &[Requirement] = &[
         name: "prometheus",
         why: "tests let a real Prometheus scrape the page, in the virtual machines too",
         purposes: &[Purpose::Test, Purpose::Vm],
+        without: Without::Fails,
         present: tools::prometheus_present,
         bring: tools::bring_prometheus,
     },
@@ -88,6 +106,7 @@ const REQUIREMENTS: &[Requirement] = &[
         name: "prometheus_client",
         why: "tests parse the OpenMetrics page with Python's strict parser",
         purposes: &[Purpose::Test],
+        without: Without::Fails,
         present: tools::python_client_present,
         bring: tools::bring_python_client,
     },
@@ -95,13 +114,47 @@ const REQUIREMENTS: &[Requirement] = &[
         name: "qemu",
         why: "kernel tests run on other kernels in virtual machines",
         purposes: &[Purpose::Vm],
-        present: qemu::present,
-        bring: qemu::bring,
+        without: Without::Fails,
+        present: |_| packages::QEMU.present(),
+        bring: |setup| packages::QEMU.bring(setup),
+    },
+    Requirement {
+        name: "iproute2",
+        why: "kernel tests make networks with it and compare with its counts",
+        purposes: KERNEL_TESTS,
+        without: Without::Fails,
+        present: |_| packages::IPROUTE.present(),
+        bring: |setup| packages::IPROUTE.bring(setup),
+    },
+    Requirement {
+        name: "ethtool",
+        why: "kernel tests switch offloads with it",
+        purposes: KERNEL_TESTS,
+        without: Without::Fails,
+        present: |_| packages::ETHTOOL.present(),
+        bring: |setup| packages::ETHTOOL.bring(setup),
+    },
+    Requirement {
+        name: "e2fsprogs",
+        why: "kernel tests make file systems with it",
+        purposes: KERNEL_TESTS,
+        without: Without::Fails,
+        present: |_| packages::E2FSPROGS.present(),
+        bring: |setup| packages::E2FSPROGS.bring(setup),
+    },
+    Requirement {
+        name: "vagrant",
+        why: "a test lets it read the Vagrantfile",
+        purposes: &[Purpose::Vagrant],
+        without: Without::GoesOn,
+        present: |_| packages::VAGRANT.present(),
+        bring: |setup| packages::VAGRANT.bring(setup),
     },
     Requirement {
         name: "busybox",
         why: "it is the userland of the virtual machines",
         purposes: &[Purpose::Vm],
+        without: Without::Fails,
         present: tools::busybox_present,
         bring: tools::bring_busybox,
     },
@@ -111,7 +164,7 @@ const REQUIREMENTS: &[Requirement] = &[
 pub(crate) fn run(purpose: Purpose) -> Result<()> {
     let kernels: &[&str] = match purpose {
         Purpose::Vm | Purpose::All => kernel::DEFAULT,
-        Purpose::Run | Purpose::Test => &[],
+        Purpose::Run | Purpose::Test | Purpose::Kernel | Purpose::Vagrant => &[],
     };
     let setup = Setup::open()?;
     let brought = ensure_with(&setup, purpose, kernels)?;
@@ -147,13 +200,18 @@ fn ensure_with(setup: &Setup, purpose: Purpose, kernels: &[&str]) -> Result<usiz
     let mut n_brought = 0;
     // Asked again under the lock: another setup may have brought it meanwhile.
     for requirement in REQUIREMENTS.iter().filter(|requirement| missing(requirement)) {
-        let Requirement { name, why, .. } = requirement;
+        let Requirement { name, why, without, .. } = requirement;
         console::note(&format!("{name} is missing ({why})"));
         let start = Instant::now();
-        let done =
-            (requirement.bring)(setup).with_context(|| format!("{name} cannot be brought"))?;
-        console::did(name, &done, start.elapsed());
-        n_brought += 1;
+        let done = (requirement.bring)(setup).with_context(|| format!("{name} cannot be brought"));
+        match (done, without) {
+            (Ok(done), _) => {
+                console::did(name, &done, start.elapsed());
+                n_brought += 1;
+            }
+            (Err(error), Without::Fails) => return Err(error),
+            (Err(error), Without::GoesOn) => console::note(&format!("{error:#}; going on without")),
+        }
     }
     for prefix in kernels.iter().filter(|prefix| kernel_missing(prefix)) {
         let start = Instant::now();

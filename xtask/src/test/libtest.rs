@@ -117,31 +117,6 @@ impl Output {
     }
 }
 
-/// The reports as a table with columns of one width; ` | ` parts the columns.
-pub(crate) fn table(reports: &[String]) -> String {
-    let rows: Vec<Vec<&str>> =
-        reports.iter().map(|report| report.split('|').map(str::trim).collect()).collect();
-    let mut table = String::new();
-    for row in &rows {
-        let alike: Vec<_> = rows.iter().filter(|other| is_alike(row, other)).collect();
-        let width = |idx: usize| {
-            let cells = alike.iter().filter_map(|row| row.get(idx));
-            cells.map(|cell| cell.chars().count()).max().unwrap_or(0)
-        };
-        let cells = row.iter().enumerate().map(|(idx, cell)| format!("{cell:0$}", width(idx)));
-        let line = cells.collect::<Vec<_>>().join("  ");
-        table.push_str("  ");
-        table.push_str(line.trim_end());
-        table.push('\n');
-    }
-    table
-}
-
-/// Whether two rows share their columns' widths: they are of one kind, which is what the first cell says.
-fn is_alike(row: &[&str], other: &[&str]) -> bool {
-    row.first() == other.first() && row.len() == other.len()
-}
-
 /// The number before a word, as in `3 passed; 1 failed`.
 fn count(text: &str, word: &str) -> usize {
     let words: Vec<&str> = text.split([' ', ';']).filter(|word| !word.is_empty()).collect();
@@ -151,7 +126,7 @@ fn count(text: &str, word: &str) -> usize {
 
 #[cfg(test)]
 mod tests {
-    use super::{Output, Verdict, table};
+    use super::{Output, Verdict};
 
     fn read(text: &str) -> Output {
         let mut output = Output::default();
@@ -216,13 +191,5 @@ test result: FAILED. 2 passed; 1 failed; 1 ignored; 0 measured; 0 filtered out; 
         let output = read("test kernel::a ... ok\ntest kernel::hangs ...");
         assert_eq!(output.running.as_deref(), Some("kernel::hangs"));
         assert_eq!(output.verdicts.len(), 1);
-    }
-
-    #[test]
-    fn reports_are_aligned() {
-        let reports = ["cfs | pod | +0.1 %".to_owned(), "cfs | parent | -1 %".to_owned()];
-        assert_eq!(table(&reports), "  cfs  pod     +0.1 %\n  cfs  parent  -1 %\n");
-        let reports = ["cfs | pod | 1".to_owned(), "other | something long".to_owned()];
-        assert_eq!(table(&reports), "  cfs  pod  1\n  other  something long\n");
     }
 }

@@ -1,6 +1,8 @@
 //! `cargo xtask test`: runs the parts of the tests, says how long each took, and counts at the end.
 
 pub(crate) mod libtest;
+pub(crate) mod report;
+mod vagrant;
 
 use std::{
     env,
@@ -17,7 +19,10 @@ use crate::{
     console, lint, process,
     setup::{self, Purpose, Setup},
     tidy,
-    vm::{self, initramfs::Cgroup, kernel},
+    vm::{
+        self, Results,
+        matrix::{self, Guest, Variant},
+    },
 };
 
 /// A part of the tests.
@@ -31,6 +36,8 @@ pub(crate) enum Part {
     Kernel,
     /// The same kernel tests on other kernels, in virtual machines.
     Vm,
+    /// Whether Vagrant takes the Vagrantfile.
+    Vagrant,
     /// Formatting, tidiness, lints, and all of the above.
     All,
 }
@@ -44,12 +51,15 @@ pub(crate) struct Options {
     /// A kernel for `vm`, as a version prefix; may be given several times.
     #[arg(long = "kernel", value_name = "VERSION")]
     kernels: Vec<String>,
-    /// The cgroup hierarchies of the virtual machines.
-    #[arg(long, default_value = "v2")]
-    cgroup: Cgroup,
+    /// How the virtual machines are set up: with cgroup v2, with v1, or with v2 and a kernel locked down.
+    #[arg(long, alias = "cgroup", value_name = "v2|v1|lockdown", value_parser = matrix::variant)]
+    variant: Option<&'static Variant>,
     /// Only tests whose name contains this.
     #[arg(long, value_name = "NAME")]
     filter: Option<String>,
+    /// Write what the virtual machines reported to docs/kernels.tsv.
+    #[arg(long, conflicts_with = "filter")]
+    record: bool,
 }
 
 /// The verdicts of one part or more.
@@ -68,9 +78,8 @@ impl Count {
 
 /// `cargo xtask test`.
 pub(crate) fn run(options: &Options) -> Result<()> {
-    let given: Vec<&str> = options.kernels.iter().map(String::as_str).collect();
-    let kernels = if given.is_empty() { kernel::DEFAULT } else { given.as_slice() };
-    let setup = prepare(options.part, kernels)?;
+    let guests = matrix::guests(&options.kernels, options.variant);
+    let setup = prepare(options.part, &guests)?;
     let mut total = Count::default();
     let mut failed = Vec::new();
     let mut part = |name: &str, run: &mut dyn FnMut() -> Result<Count>| {
@@ -104,8 +113,13 @@ pub(crate) fn run(options: &Options) -> Result<()> {
     if wanted(Part::Kernel) {
         part("kernel", &mut || on_this_kernel(&setup, options));
     }
+    if wanted(Part::Vagrant) {
+        part("vagrant", &mut || vagrant::validate(&setup));
+    }
     if wanted(Part::Vm) {
-        part("vm", &mut || vm::run(&setup, kernels, options.cgroup, kernel_filter(options)));
+        let filter = options.filter.as_deref().unwrap_or_default();
+        let results = if options.record { Results::Record } else { Results::Print };
+        part("vm", &mut || vm::run(&setup, &guests, filter, results));
     }
     console::say(&format!("{} passed, {} failed", total.n_passed, total.n_failed));
     if total.n_failed > 0 {
@@ -114,7 +128,7 @@ pub(crate) fn run(options: &Options) -> Result<()> {
     Ok(())
 }
 
-const ONE_PASSED: Count = Count { n_passed: 1, n_failed: 0 };
+pub(crate) const ONE_PASSED: Count = Count { n_passed: 1, n_failed: 0 };
 
 /// The environment in which tests find what they run and compare with.
 pub(crate) fn environment(command: &mut Command, setup: &Setup, podmeter: &Path) {
@@ -129,12 +143,15 @@ pub(crate) fn environment(command: &mut Command, setup: &Setup, podmeter: &Path)
 }
 
 /// Brings what the part needs.
-fn prepare(part: Part, kernels: &[&str]) -> Result<Setup> {
+fn prepare(part: Part, guests: &[Guest]) -> Result<Setup> {
+    let kernels: Vec<&str> = guests.iter().map(|guest| guest.kernel.as_str()).collect();
     match part {
-        Part::Unit | Part::Kernel => setup::ensure(Purpose::Run),
+        Part::Unit => setup::ensure(Purpose::Run),
+        Part::Kernel => setup::ensure(Purpose::Kernel),
         Part::Page => setup::ensure(Purpose::Test),
-        Part::Vm => setup::ensure_kernels(Purpose::Vm, kernels),
-        Part::All => setup::ensure_kernels(Purpose::All, kernels),
+        Part::Vm => setup::ensure_kernels(Purpose::Vm, &kernels),
+        Part::Vagrant => setup::ensure(Purpose::Vagrant),
+        Part::All => setup::ensure_kernels(Purpose::All, &kernels),
     }
 }
 
@@ -196,7 +213,7 @@ pub(crate) fn counted(command: &mut Command) -> Result<Count> {
     }
     let status = child.wait().context("failed to wait for the tests")?;
     if !output.reports.is_empty() {
-        console::say(&format!("reports:\n{}", libtest::table(&output.reports).trim_end()));
+        console::say(&format!("reports:\n{}", report::table(&output.reports).trim_end()));
     }
     let mut count = Count { n_passed: output.n_passed, n_failed: output.n_failed };
     if !status.success() && count.n_failed == 0 {

@@ -1,4 +1,4 @@
-//! The guest's whole file system: busybox, an init script, the modules, the tests and the exporter.
+//! The guest's whole file system: busybox, programs of the host, an init script, the modules, the tests and the exporter.
 
 use std::{
     collections::BTreeSet,
@@ -9,20 +9,15 @@ use std::{
 
 use anyhow::{Context as _, Result};
 
-use super::{cpio::Archive, modules::Module};
+use super::{
+    cpio::Archive,
+    matrix::{Cgroup, Variant},
+    modules::Module,
+};
 use crate::process;
 
 /// What the guest prints before the exit status of the tests.
 pub(crate) const SENTINEL: &str = "podmeter-vm: exit ";
-
-/// Which cgroup hierarchies the guest mounts.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
-pub(crate) enum Cgroup {
-    /// One hierarchy for each controller.
-    V1,
-    /// The unified hierarchy.
-    V2,
-}
 
 /// What goes into the guest.
 #[derive(Debug)]
@@ -30,11 +25,12 @@ pub(crate) struct Contents<'a> {
     pub(crate) busybox: &'a Path,
     pub(crate) tests: &'a Path,
     pub(crate) podmeter: &'a Path,
-    /// A Prometheus and the libraries that it is linked with.
-    pub(crate) prometheus: &'a Program,
+    /// Programs of the host, which take precedence over what busybox has of the same name.
+    pub(crate) programs: &'a [Program],
     pub(crate) modules: &'a [Module],
-    pub(crate) cgroup: Cgroup,
-    pub(crate) filter: &'a str,
+    pub(crate) variant: &'a Variant,
+    /// The tests that it runs.
+    pub(crate) names: &'a BTreeSet<String>,
 }
 
 /// A program from the host with the files that it needs at their own paths.
@@ -65,7 +61,7 @@ pub(crate) fn build(contents: &Contents<'_>) -> Result<Vec<u8>> {
         let bytes = fs::read(file).with_context(|| format!("failed to read {}", file.display()))?;
         archive.executable(&format!("bin/{name}"), &bytes)?;
     }
-    add_program(&mut archive, "prometheus", contents.prometheus)?;
+    add_programs(&mut archive, contents.programs)?;
     for module in contents.modules {
         archive.executable(&format!("modules/{}.ko", module.name), &module.contents)?;
     }
@@ -73,17 +69,23 @@ pub(crate) fn build(contents: &Contents<'_>) -> Result<Vec<u8>> {
     archive.finish()
 }
 
-fn add_program(archive: &mut Archive, name: &str, program: &Program) -> Result<()> {
+/// Adds programs, and each library that one of them needs once.
+fn add_programs(archive: &mut Archive, programs: &[Program]) -> Result<()> {
     let read =
         |path: &Path| fs::read(path).with_context(|| format!("failed to read {}", path.display()));
-    archive.executable(&format!("bin/{name}"), &read(&program.path)?)?;
+    for program in programs {
+        let name = program.path.file_name().context("a program's path has a name")?;
+        archive.executable(&format!("bin/{}", name.display()), &read(&program.path)?)?;
+    }
+    let libraries: BTreeSet<&PathBuf> =
+        programs.iter().flat_map(|program| &program.libraries).collect();
     let mut made = BTreeSet::new();
-    for library in &program.libraries {
+    for library in libraries {
         let relative = library.strip_prefix("/").context("ldd prints whole paths")?;
         let parents: Vec<_> = relative.ancestors().skip(1).collect();
         // The nearest to the root comes first; the root itself is the empty path.
         for parent in parents.into_iter().rev().filter(|parent| !parent.as_os_str().is_empty()) {
-            if made.insert(parent.to_owned()) {
+            if made.insert(parent) {
                 archive.directory(&parent.display().to_string())?;
             }
         }
@@ -95,23 +97,22 @@ fn add_program(archive: &mut Archive, name: &str, program: &Program) -> Result<(
 /// The init script. The console is the kernel's; the tests write to the second serial port, so that neither cuts
 /// through a line of the other.
 fn init(contents: &Contents<'_>) -> String {
-    let insmod = contents.modules.iter().map(|module| {
-        let parameters = match module.name.as_str() {
-            "brd" => " rd_nr=2 rd_size=65536",
-            _ => "",
-        };
-        format!("insmod /modules/{}.ko{parameters}\n", module.name)
-    });
+    let insmod = contents
+        .modules
+        .iter()
+        .map(|module| format!("insmod /modules/{}.ko {}\n", module.name, module.parameters()));
     let insmod: String = insmod.collect();
-    let cgroup = match contents.cgroup {
+    let cgroup = match contents.variant.cgroup {
         Cgroup::V1 => CGROUP_V1,
         Cgroup::V2 => CGROUP_V2,
     };
-    let filter = contents.filter;
+    let variant = contents.variant.name;
+    let names = contents.names.iter().map(String::as_str).collect::<Vec<_>>().join(" ");
     format!(
-        "#!/bin/busybox sh
+        "#!/bin/sh
 /bin/busybox --install -s /bin
-export PATH=/bin HOME=/root PODMETER_BIN=/bin/podmeter PODMETER_PROMETHEUS=/bin/prometheus PODMETER_VM=1 RUST_BACKTRACE=1
+export PATH=/bin HOME=/root RUST_BACKTRACE=1 PODMETER_VM=1 PODMETER_VM_VARIANT={variant}
+export PODMETER_BIN=/bin/podmeter PODMETER_PROMETHEUS=/bin/prometheus
 mount -t proc proc /proc
 mount -t sysfs sysfs /sys
 mount -t devtmpfs devtmpfs /dev
@@ -124,7 +125,7 @@ mount -t bpf bpf /sys/fs/bpf
 {cgroup}{insmod}ip link set lo up
 stty -F /dev/ttyS1 raw -echo
 cd /root
-/bin/it {filter} --test-threads=1 --show-output </dev/null >/dev/ttyS1 2>&1
+/bin/it --exact {names} --test-threads=1 --show-output </dev/null >/dev/ttyS1 2>&1
 echo \"{SENTINEL}$?\" >/dev/ttyS1
 sync
 poweroff -f

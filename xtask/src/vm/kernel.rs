@@ -99,6 +99,11 @@ fn unpacked(folder: &Path) -> Result<Kernel> {
     Ok(Kernel { release, image, modules })
 }
 
+/// A release without what all guest kernels' end in.
+pub(crate) fn short(release: &str) -> &str {
+    release.trim_end_matches(NAME_SUFFIX)
+}
+
 /// The newest package name that the prefix stands for.
 fn newest(names: impl Iterator<Item = String>, prefix: &str) -> Option<String> {
     names
@@ -118,7 +123,7 @@ fn version_of(name: &str) -> Option<&str> {
 }
 
 /// Whether the version begins with the prefix, in whole components: 6.1 is no prefix of 6.12.
-fn is_version_prefix(prefix: &str, version: &str) -> bool {
+pub(crate) fn is_version_prefix(prefix: &str, version: &str) -> bool {
     let Some(rest) = version.strip_prefix(prefix) else {
         return false;
     };
@@ -126,7 +131,7 @@ fn is_version_prefix(prefix: &str, version: &str) -> bool {
 }
 
 /// The numbers in a name, which order names as versions.
-fn numbers(name: &str) -> Vec<u64> {
+pub(crate) fn numbers(name: &str) -> Vec<u64> {
     let name = name.trim_end_matches(NAME_SUFFIX);
     name.split(|letter: char| !letter.is_ascii_digit())
         .filter_map(|number| number.parse().ok())

@@ -1,193 +1,183 @@
 //! Kernel tests on other kernels: each is booted in qemu with the static test binary, which gives one verdict per test.
 
-pub(crate) mod cpio;
-pub(crate) mod initramfs;
+mod cpio;
+mod guest;
+mod initramfs;
 pub(crate) mod kernel;
+pub(crate) mod matrix;
 mod modules;
 mod qemu;
+mod record;
 
 use std::{
-    collections::BTreeSet,
+    collections::{BTreeMap, BTreeSet},
     fs,
-    io::Write as _,
-    path::{Path, PathBuf},
+    path::Path,
     process::Command,
-    time::Instant,
+    sync::{Mutex, PoisonError},
+    thread,
 };
 
-use anyhow::{Context as _, Result, bail};
+use anyhow::{Context as _, Result, anyhow, bail};
 
 use self::{
-    initramfs::{Cgroup, Contents, Program},
-    kernel::Kernel,
-    qemu::{Accelerator, End, Files},
+    guest::{Bench, Planned, Ran},
+    initramfs::Program,
+    matrix::Guest,
 };
 use crate::{
     cargo::{self, Build},
     console, process,
-    setup::{self, Setup},
-    test::{
-        Count,
-        libtest::{self, Verdict},
-    },
+    setup::{self, Setup, packages},
+    test::{Count, report},
 };
 
-/// How much of a guest's console is shown when it did not reach the end of the tests.
-const SHOWN_CONSOLE_LINES: usize = 20;
+/// How many guests run at a time. Two of them took 78 and 89 s at once and 140 and 142 s one after the other, with 2 cores
+/// and without KVM (6.1 and 6.18, 2026-11-24): a guest often waits for its own clock.
+const N_AT_ONCE: usize = 2;
 
-/// What all guests of one run share.
-struct Bench {
-    busybox: PathBuf,
-    tests: PathBuf,
-    podmeter: PathBuf,
-    prometheus: Program,
-    expected: BTreeSet<String>,
-    accelerator: Accelerator,
-    cgroup: Cgroup,
-    filter: String,
-    logs: PathBuf,
+/// What becomes of the results.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Results {
+    /// They are printed.
+    Print,
+    /// They are written to docs/kernels.tsv as well.
+    Record,
 }
 
-/// Runs the kernel tests on each kernel, one after another.
-pub(crate) fn run(setup: &Setup, kernels: &[&str], cgroup: Cgroup, filter: &str) -> Result<Count> {
+/// Runs the kernel tests whose names contain the filter on each guest.
+pub(crate) fn run(
+    setup: &Setup,
+    guests: &[Guest],
+    filter: &str,
+    results: Results,
+) -> Result<Count> {
     if !cfg!(target_arch = "x86_64") {
         bail!("guest kernels are taken for x86_64 machines only");
     }
     let podmeter = cargo::build_podmeter(Build::Static)?;
     let tests = cargo::build_tests(Build::Static)?;
-    let expected = expected(&tests, filter)?;
+    let planned = plan(setup, guests, &names(&tests)?, filter)?;
     let logs = cargo::target_dir().join("vm");
     fs::create_dir_all(&logs).with_context(|| format!("failed to create {}", logs.display()))?;
     let busybox = setup::busybox(&setup.cache).context("there is no static busybox")?;
-    let prometheus = setup::prometheus_tool(&setup.cache, "prometheus");
-    let prometheus = Program::new(prometheus.context("there is no prometheus")?)?;
+    let programs = programs(setup)?;
     let accelerator = qemu::accelerator();
-    let filter = filter.to_owned();
-    let bench =
-        Bench { busybox, tests, podmeter, prometheus, expected, accelerator, cgroup, filter, logs };
-    let mut total = Count::default();
-    let mut reports = Vec::new();
-    for prefix in kernels {
-        let kernel = kernel::cached(&setup.cache, prefix)
-            .with_context(|| format!("kernel {prefix} is not in the cache"))?;
-        let output = guest(&bench, &kernel, &mut total)
-            .with_context(|| format!("the guest with {} did not run", kernel.release))?;
-        reports.push((kernel.release, output.reports));
+    let bench = Bench { busybox, tests, podmeter, programs, accelerator, logs };
+    let ran = run_all(&bench, planned)?;
+    say_reports(&ran);
+    if results == Results::Record {
+        record::record(&ran)?;
     }
-    for (release, reports) in reports.iter().filter(|(_, reports)| !reports.is_empty()) {
-        console::say(&format!("reports of {release}:\n{}", libtest::table(reports).trim_end()));
+    let mut total = Count::default();
+    for ran in &ran {
+        total.add(ran.count);
     }
     Ok(total)
 }
 
-/// The names of the tests that every guest must give a verdict on.
-fn expected(tests: &Path, filter: &str) -> Result<BTreeSet<String>> {
-    let listed = process::output(Command::new(tests).args(["--list", filter]))?;
-    let names: BTreeSet<String> =
-        listed.lines().filter_map(|line| line.strip_suffix(": test")).map(Into::into).collect();
-    if names.is_empty() {
-        bail!("no test's name contains {filter}");
+/// The programs of the host that the tests run. One that is missing is an error here: busybox has applets of some of
+/// these names, which do less. Its shell would also take an applet where a program is, so the shell is the host's.
+fn programs(setup: &Setup) -> Result<Vec<Program>> {
+    let prometheus = setup::prometheus_tool(&setup.cache, "prometheus");
+    let shell = process::find("sh").context("sh is on no PATH")?;
+    let mut paths = vec![shell, prometheus.context("there is no prometheus")?];
+    for package in [packages::IPROUTE, packages::ETHTOOL, packages::E2FSPROGS] {
+        paths.extend(package.paths()?);
     }
-    Ok(names)
+    paths.into_iter().map(Program::new).collect()
 }
 
-/// Boots one guest, prints its verdicts, and counts them.
-fn guest(bench: &Bench, kernel: &Kernel, total: &mut Count) -> Result<libtest::Output> {
-    let start = Instant::now();
-    let release = &kernel.release;
-    let files = Files {
-        initramfs: bench.logs.join("initramfs.cpio"),
-        disk: bench.logs.join("disk.img"),
-        console: bench.logs.join(format!("{release}.console.log")),
-    };
-    let log_path = bench.logs.join(format!("{release}.log"));
-    let modules = modules::load_order(&kernel.modules)?;
-    let contents = Contents {
-        busybox: &bench.busybox,
-        tests: &bench.tests,
-        podmeter: &bench.podmeter,
-        prometheus: &bench.prometheus,
-        modules: &modules,
-        cgroup: bench.cgroup,
-        filter: &bench.filter,
-    };
-    fs::write(&files.initramfs, initramfs::build(&contents)?)
-        .context("failed to write the initramfs")?;
-    let mut log = fs::File::create(&log_path)
-        .with_context(|| format!("failed to create {}", log_path.display()))?;
-    let mut output = libtest::Output::default();
-    let mut log_error = None;
-    let end = qemu::boot(kernel, &files, bench.accelerator, |line| {
-        log_error = log_error.take().or(writeln!(log, "{line}").err());
-        if let Some((name, verdict)) = output.line(line) {
-            console::say(&format!("{release}  {name}  {}", verdict.as_str()));
+/// The names of all tests.
+fn names(tests: &Path) -> Result<Vec<String>> {
+    let listed = process::output(Command::new(tests).arg("--list"))?;
+    Ok(listed.lines().filter_map(|line| line.strip_suffix(": test")).map(Into::into).collect())
+}
+
+/// Finds the kernel and the tests of each guest; one that has no test is not booted.
+fn plan(setup: &Setup, guests: &[Guest], names: &[String], filter: &str) -> Result<Vec<Planned>> {
+    let mut planned = Vec::new();
+    for guest in guests {
+        let variant = guest.variant;
+        let is_wanted = |name: &&String| name.contains(variant.filter) && name.contains(filter);
+        let tests: BTreeSet<String> = names.iter().filter(is_wanted).cloned().collect();
+        if tests.is_empty() {
+            let wanted = [variant.filter, filter].join(" ");
+            console::say(&format!(
+                "{} {}: not booted, no test has in its name: {}",
+                guest.kernel,
+                variant.name,
+                wanted.trim()
+            ));
+            continue;
         }
+        let kernel = kernel::cached(&setup.cache, &guest.kernel)
+            .with_context(|| format!("kernel {} is not in the cache", guest.kernel))?;
+        planned.push(Planned { guest: guest.clone(), kernel, tests });
+    }
+    if planned.is_empty() {
+        bail!("no guest has a test");
+    }
+    Ok(planned)
+}
+
+/// Runs all guests, some at a time, and gives what they said in the order in which they were planned.
+fn run_all(bench: &Bench, planned: Vec<Planned>) -> Result<Vec<Ran>> {
+    let queue = Mutex::new(planned.into_iter().enumerate());
+    let next = || queue.lock().unwrap_or_else(PoisonError::into_inner).next();
+    let worker = || -> Result<Vec<(usize, Ran)>> {
+        let mut ran = Vec::new();
+        while let Some((idx, planned)) = next() {
+            let release = planned.kernel.release.clone();
+            let guest = guest::run(bench, planned);
+            ran.push((
+                idx,
+                guest.with_context(|| format!("the guest with {release} did not run"))?,
+            ));
+        }
+        Ok(ran)
+    };
+    let mut all = BTreeMap::new();
+    thread::scope(|scope| -> Result<()> {
+        let workers: Vec<_> = (0..N_AT_ONCE).map(|_| scope.spawn(worker)).collect();
+        for worker in workers {
+            all.extend(worker.join().map_err(|_panic| anyhow!("a worker panicked"))??);
+        }
+        Ok(())
     })?;
-    if let Some(error) = log_error {
-        return Err(error).with_context(|| format!("failed to write {}", log_path.display()));
-    }
-    let count = judge(bench, release, &output, &end);
-    if end == End::Early || matches!(end, End::Killed(_)) {
-        show_console(&files.console);
-    }
-    if count.n_failed > 0 {
-        console::say(&format!(
-            "{release}: logs: {} and {}",
-            log_path.display(),
-            files.console.display()
-        ));
-    }
-    console::say(&format!(
-        "{release}: {} passed, {} failed ({}, {:.1} s)",
-        count.n_passed,
-        count.n_failed,
-        if bench.accelerator == Accelerator::Kvm { "KVM" } else { "no KVM" },
-        start.elapsed().as_secs_f64()
-    ));
-    total.add(count);
-    Ok(output)
+    Ok(all.into_values().collect())
 }
 
-/// Counts the verdicts and says what is missing or failed. A test without a verdict has failed.
-fn judge(bench: &Bench, release: &str, output: &libtest::Output, end: &End) -> Count {
-    let mut count = Count::default();
-    for name in &bench.expected {
-        match output.verdicts.get(name) {
-            Some(Verdict::Passed) => count.n_passed += 1,
-            Some(Verdict::Ignored) => {}
-            Some(Verdict::Failed) => {
-                count.n_failed += 1;
-                let captured = output.captured.get(name).map_or("(no output)", String::as_str);
-                console::say(&format!("---- {release}  {name}\n{}", captured.trim_end()));
-            }
-            None => {
-                count.n_failed += 1;
-                let running = output.running.as_ref() == Some(name);
-                let what = if running {
-                    "was running when the guest ended"
-                } else {
-                    "was not seen to end"
-                };
-                console::say(&format!("{release}  {name}  NO VERDICT: it {what}"));
-            }
+/// Prints what the guests reported: free lines for each, then one table of each kind over all.
+fn say_reports(ran: &[Ran]) {
+    let kinds = [("hook", report::HOOK_COLUMNS), ("truth", report::TRUTH_COLUMNS)];
+    for Ran { release, guest, reports, .. } in ran {
+        let is_free = |report: &&String| {
+            kinds.iter().all(|(kind, _)| report::of_kind(kind, report).is_none())
+        };
+        let free: Vec<String> = reports.iter().filter(is_free).cloned().collect();
+        if !free.is_empty() {
+            let table = report::table(&free);
+            let name = guest.variant.name;
+            console::say(&format!("reports of {release} {name}:\n{}", table.trim_end()));
         }
     }
-    match end {
-        End::Finished { exit_status } if *exit_status != 0 && count.n_failed == 0 => {
-            count.n_failed += 1;
-            console::say(&format!("{release}: the test binary ended with {exit_status}"));
+    for (kind, columns) in kinds {
+        let head = ["kernel", "guest"].iter().chain(columns);
+        let mut rows: Vec<Vec<String>> = vec![head.map(|&cell| cell.into()).collect()];
+        for Ran { release, guest, reports, .. } in ran {
+            for cells in reports.iter().filter_map(|report| report::of_kind(kind, report)) {
+                let mut row = vec![kernel::short(release).into(), guest.variant.name.into()];
+                row.extend(cells);
+                // A probe that several tests start says the same each time.
+                if !rows.contains(&row) {
+                    rows.push(row);
+                }
+            }
         }
-        End::Finished { .. } => {}
-        End::Early => console::say(&format!("{release}: the guest ended before the tests did")),
-        End::Killed(reason) => console::say(&format!("{release}: the guest was killed: {reason}")),
+        if rows.len() > 1 {
+            let table = report::aligned(&rows);
+            console::say(&format!("{kind}, over all guests:\n{}", table.trim_end()));
+        }
     }
-    count
-}
-
-fn show_console(console_log: &Path) {
-    let text = fs::read(console_log).unwrap_or_default();
-    let text = String::from_utf8_lossy(&text);
-    let lines: Vec<&str> = text.lines().map(str::trim_end).collect();
-    let shown = lines.get(lines.len().saturating_sub(SHOWN_CONSOLE_LINES)..).unwrap_or_default();
-    console::say(&format!("end of the console:\n{}", shown.join("\n")));
 }

@@ -15,14 +15,40 @@ use anyhow::{Context as _, Result};
 use crate::process;
 
 /// What the tests need; a name that a kernel has built in, or does not have, is passed over.
-const WANTED: &[&str] =
-    &["virtio_pci", "virtio_net", "virtio_blk", "null_blk", "brd", "veth", "sch_netem"];
+const WANTED: &[&str] = &[
+    "virtio_pci",
+    "virtio_net",
+    "virtio_blk",
+    "null_blk",
+    "brd",
+    "sd_mod",
+    "scsi_debug",
+    "ext4",
+    "veth",
+    "sch_netem",
+    "tcp_diag",
+];
+
+/// Parameters of modules: disks are few and small, and those of `null_blk` complete requests at once, in the caller.
+const PARAMETERS: &[(&str, &str)] = &[
+    ("brd", "rd_nr=2 rd_size=65536"),
+    ("null_blk", "nr_devices=1 queue_mode=2 irqmode=0"),
+    ("scsi_debug", "dev_size_mb=32"),
+];
 
 /// A module as it is loaded.
 #[derive(Debug)]
 pub(crate) struct Module {
     pub(crate) name: String,
     pub(crate) contents: Vec<u8>,
+}
+
+impl Module {
+    /// What follows its name when it is loaded.
+    pub(crate) fn parameters(&self) -> &'static str {
+        let found = PARAMETERS.iter().find(|(name, _)| *name == self.name);
+        found.map_or("", |(_, parameters)| parameters)
+    }
 }
 
 /// Reads the wanted modules and all that they depend on.

@@ -16,11 +16,12 @@ use super::{initramfs::SENTINEL, kernel::Kernel};
 use crate::process;
 
 /// How long a guest may take in all.
-const GUEST_TIME: Duration = Duration::from_mins(5);
+const GUEST_TIME: Duration = Duration::from_mins(8);
 /// How long a guest may take to power off after its tests ended.
 const POWEROFF_TIME: Duration = Duration::from_secs(10);
 const POLL_TIME: Duration = Duration::from_millis(200);
-const DISK_BYTES: u64 = 64 << 20;
+/// Of the guest's disk, a file with holes.
+const DISK_BYTES: u64 = 256 << 20;
 
 /// What the kernel says when nothing good will come any more, and how often it must say so.
 const TROUBLE: &[(&str, usize)] = &[
@@ -73,9 +74,10 @@ pub(crate) fn accelerator() -> Accelerator {
     }
 }
 
-/// Boots the kernel and gives each line of the tests to `on_line`.
+/// Boots the kernel, with these parameters beside those that every guest has, and gives each line of the tests to `on_line`.
 pub(crate) fn boot(
     kernel: &Kernel,
+    parameters: &str,
     files: &Files,
     accelerator: Accelerator,
     mut on_line: impl FnMut(&str),
@@ -83,7 +85,7 @@ pub(crate) fn boot(
     let disk = fs::File::create(&files.disk).context("failed to create the guest's disk")?;
     disk.set_len(DISK_BYTES).context("failed to size the guest's disk")?;
     fs::write(&files.console, "").context("failed to create the console's log")?;
-    let mut command = command(kernel, files, accelerator);
+    let mut command = command(kernel, parameters, files, accelerator);
     let mut child = command
         .stdin(Stdio::null())
         .stdout(Stdio::piped())
@@ -99,7 +101,7 @@ pub(crate) fn boot(
     Ok(end)
 }
 
-fn command(kernel: &Kernel, files: &Files, accelerator: Accelerator) -> Command {
+fn command(kernel: &Kernel, parameters: &str, files: &Files, accelerator: Accelerator) -> Command {
     let mut command = Command::new("qemu-system-x86_64");
     match accelerator {
         Accelerator::Kvm => command.args(["-accel", "kvm", "-cpu", "host"]),
@@ -112,7 +114,8 @@ fn command(kernel: &Kernel, files: &Files, accelerator: Accelerator) -> Command 
         .arg(&kernel.image)
         .arg("-initrd")
         .arg(&files.initramfs)
-        .args(["-append", "console=ttyS0 panic=-1 quiet"])
+        .arg("-append")
+        .arg(format!("console=ttyS0 panic=-1 quiet {parameters}"))
         .args(["-drive", &drive, "-device", "virtio-blk-pci,drive=disk"])
         .args(["-netdev", "user,id=net,restrict=on"])
         .args(["-device", "virtio-net-pci,netdev=net,romfile="])

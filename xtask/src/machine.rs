@@ -11,6 +11,11 @@ pub(crate) fn described() -> String {
     let model = cpuinfo.lines().find_map(|line| line.strip_prefix("model name")?.split_once(": "));
     let model = model.map_or("unknown CPU", |(_, model)| model);
     let kernel = fs::read_to_string("/proc/sys/kernel/osrelease").unwrap_or_default();
+    format!("{n_cores} cores, {model}, Linux {}, {}", kernel.trim(), date())
+}
+
+/// The day, in UTC.
+pub(crate) fn date() -> String {
     let date = process::output(Command::new("date").args(["-u", "+%Y-%m-%d"])).unwrap_or_default();
-    format!("{n_cores} cores, {model}, Linux {}, {}", kernel.trim(), date.trim())
+    date.trim().into()
 }

@@ -1,0 +1,24 @@
+//! Whether Vagrant takes the Vagrantfile; no machine is started, and no provider is needed.
+
+use anyhow::Result;
+
+use super::{Count, ONE_PASSED};
+use crate::{cargo, console, process, setup::Setup};
+
+/// `vagrant validate`, or nothing where there is no Vagrant, after saying so.
+pub(super) fn validate(setup: &Setup) -> Result<Count> {
+    let Some(vagrant) = process::find("vagrant") else {
+        console::say("skipped: vagrant is not here, and apt does not bring it (see above)");
+        return Ok(Count::default());
+    };
+    let mut command = std::process::Command::new(vagrant);
+    command
+        .args(["validate", "--ignore-provider"])
+        .current_dir(cargo::root())
+        // It would ask its maker for a newer version, and leave its state in the workspace and in the home.
+        .env("VAGRANT_CHECKPOINT_DISABLE", "1")
+        .env("VAGRANT_HOME", setup.cache.path("vagrant"))
+        .env("VAGRANT_DOTFILE_PATH", setup.cache.path("vagrant/workspace"));
+    process::run(&mut command)?;
+    Ok(ONE_PASSED)
+}

@@ -1,0 +1,163 @@
+//! One guest: its boot, the verdicts that it gives, and those that it owes.
+
+use std::{
+    collections::BTreeSet,
+    fs,
+    io::Write as _,
+    path::{Path, PathBuf},
+    time::Instant,
+};
+
+use anyhow::{Context as _, Result};
+
+use super::{
+    initramfs::{self, Contents, Program},
+    kernel::Kernel,
+    matrix::Guest,
+    modules,
+    qemu::{self, Accelerator, End, Files},
+};
+use crate::{
+    console,
+    test::{
+        Count,
+        libtest::{self, Verdict},
+    },
+};
+
+/// How much of a guest's console is shown when it did not reach the end of the tests.
+const SHOWN_CONSOLE_LINES: usize = 20;
+
+/// What all guests of one run share.
+#[derive(Debug)]
+pub(crate) struct Bench {
+    pub(crate) busybox: PathBuf,
+    pub(crate) tests: PathBuf,
+    pub(crate) podmeter: PathBuf,
+    pub(crate) programs: Vec<Program>,
+    pub(crate) accelerator: Accelerator,
+    pub(crate) logs: PathBuf,
+}
+
+/// A guest that is to be booted.
+#[derive(Debug)]
+pub(crate) struct Planned {
+    pub(crate) guest: Guest,
+    pub(crate) kernel: Kernel,
+    /// The tests that it runs, and must give a verdict on.
+    pub(crate) tests: BTreeSet<String>,
+}
+
+/// A guest that was booted, and what it said.
+#[derive(Debug)]
+pub(crate) struct Ran {
+    pub(crate) release: String,
+    pub(crate) guest: Guest,
+    pub(crate) count: Count,
+    pub(crate) reports: Vec<String>,
+}
+
+/// Boots a guest, prints its verdicts, and counts them.
+pub(crate) fn run(bench: &Bench, planned: Planned) -> Result<Ran> {
+    let start = Instant::now();
+    let release = &planned.kernel.release;
+    let name = format!("{release} {}", planned.guest.variant.name);
+    let file = |suffix: &str| bench.logs.join(format!("{}.{suffix}", name.replace(' ', ".")));
+    let files = Files {
+        initramfs: file("initramfs.cpio"),
+        disk: file("disk.img"),
+        console: file("console.log"),
+    };
+    let log_path = file("log");
+    let modules = modules::load_order(&planned.kernel.modules)?;
+    let contents = Contents {
+        busybox: &bench.busybox,
+        tests: &bench.tests,
+        podmeter: &bench.podmeter,
+        programs: &bench.programs,
+        modules: &modules,
+        variant: planned.guest.variant,
+        names: &planned.tests,
+    };
+    fs::write(&files.initramfs, initramfs::build(&contents)?)
+        .context("failed to write the initramfs")?;
+    let mut log = fs::File::create(&log_path)
+        .with_context(|| format!("failed to create {}", log_path.display()))?;
+    let mut output = libtest::Output::default();
+    let mut log_error = None;
+    let parameters = planned.guest.variant.parameters;
+    let end = qemu::boot(&planned.kernel, parameters, &files, bench.accelerator, |line| {
+        log_error = log_error.take().or(writeln!(log, "{line}").err());
+        if let Some((test, verdict)) = output.line(line) {
+            console::say(&format!("{name}  {test}  {}", verdict.as_str()));
+        }
+    })?;
+    if let Some(error) = log_error {
+        return Err(error).with_context(|| format!("failed to write {}", log_path.display()));
+    }
+    // Some hundred megabytes each; they are made anew for the next boot.
+    for file in [&files.initramfs, &files.disk] {
+        fs::remove_file(file).with_context(|| format!("failed to remove {}", file.display()))?;
+    }
+    let count = judge(&planned.tests, &name, &output, &end);
+    if end == End::Early || matches!(end, End::Killed(_)) {
+        show_console(&files.console);
+    }
+    if count.n_failed > 0 {
+        let (log, console_log) = (log_path.display(), files.console.display());
+        console::say(&format!("{name}: logs: {log} and {console_log}"));
+    }
+    console::say(&format!(
+        "{name}: {} passed, {} failed ({}, {:.1} s)",
+        count.n_passed,
+        count.n_failed,
+        if bench.accelerator == Accelerator::Kvm { "KVM" } else { "no KVM" },
+        start.elapsed().as_secs_f64()
+    ));
+    let Planned { guest, kernel: Kernel { release, .. }, .. } = planned;
+    Ok(Ran { release, guest, count, reports: output.reports })
+}
+
+/// Counts the verdicts and says what is missing or failed. A test without a verdict has failed.
+fn judge(tests: &BTreeSet<String>, guest: &str, output: &libtest::Output, end: &End) -> Count {
+    let mut count = Count::default();
+    for name in tests {
+        match output.verdicts.get(name) {
+            Some(Verdict::Passed) => count.n_passed += 1,
+            Some(Verdict::Ignored) => {}
+            Some(Verdict::Failed) => {
+                count.n_failed += 1;
+                let captured = output.captured.get(name).map_or("(no output)", String::as_str);
+                console::say(&format!("---- {guest}  {name}\n{}", captured.trim_end()));
+            }
+            None => {
+                count.n_failed += 1;
+                let running = output.running.as_ref() == Some(name);
+                let what = if running {
+                    "was running when the guest ended"
+                } else {
+                    "was not seen to end"
+                };
+                console::say(&format!("{guest}  {name}  NO VERDICT: it {what}"));
+            }
+        }
+    }
+    match end {
+        End::Finished { exit_status } if *exit_status != 0 && count.n_failed == 0 => {
+            count.n_failed += 1;
+            console::say(&format!("{guest}: the test binary ended with {exit_status}"));
+        }
+        End::Finished { .. } => {}
+        End::Early => console::say(&format!("{guest}: the guest ended before the tests did")),
+        End::Killed(reason) => console::say(&format!("{guest}: the guest was killed: {reason}")),
+    }
+    count
+}
+
+fn show_console(console_log: &Path) {
+    let text = fs::read(console_log).unwrap_or_default();
+    let text = String::from_utf8_lossy(&text);
+    let lines: Vec<&str> = text.lines().map(str::trim_end).collect();
+    let shown = lines.get(lines.len().saturating_sub(SHOWN_CONSOLE_LINES)..).unwrap_or_default();
+    console::say(&format!("end of the console:\n{}", shown.join("\n")));
+}
