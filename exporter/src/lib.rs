@@ -6,8 +6,8 @@ pub mod agent;
 pub mod caps;
 pub mod config;
 pub mod error_chain;
-#[expect(unsafe_code, reason = "its only purpose is one call of the allocator")]
-mod memory;
+#[expect(unsafe_code, reason = "its only purpose is two calls of the allocator")]
+pub mod memory;
 pub mod paths;
 pub mod telemetry;
 

@@ -13,7 +13,7 @@ use podmeter::{
     cli::{Cli, Command, Common},
     config::Config,
     encode::{self, Format},
-    serve,
+    memory, serve,
     source::probe::EbpfLog,
 };
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
@@ -24,6 +24,7 @@ use tracing_subscriber::EnvFilter;
 const MAX_BLOCKING_THREADS: usize = 16;
 
 fn main() -> ExitCode {
+    memory::use_one_arena();
     let cli = match Cli::parse_args(env::args_os()) {
         Ok(cli) => cli,
         Err(error) => error.exit(),

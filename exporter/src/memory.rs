@@ -1,4 +1,19 @@
-//! Giving freed memory back to the kernel: the one module of this crate that has unsafe code.
+//! Keeping the allocator's memory small: the one module of this crate that has unsafe code.
+
+/// Makes all threads share one arena of the allocator; to be called before there are any.
+///
+/// glibc gives each thread an arena of its own, and hardly gives back what was freed in the middle of one: with the
+/// kernel's types parsed on a thread of its own, the process kept 20 MB when idle, with one arena 7 MB
+/// (`grep VmRSS /proc/<pid>/status` of a release build without cgroups, Linux 6.18, 2026-11-24).
+/// A collection is a few milliseconds of work on few threads, which hardly wait for each other.
+pub fn use_one_arena() {
+    #[cfg(target_env = "gnu")]
+    // JUSTIFICATION: the environment variable for it is read before the program begins.
+    // SAFETY: mallopt has no preconditions (man 3 mallopt); where it refuses, nothing changes.
+    unsafe {
+        libc::mallopt(libc::M_ARENA_MAX, 1);
+    }
+}
 
 /// Returns what the allocator keeps for reuse.
 ///
