@@ -85,6 +85,20 @@ impl Hierarchy {
         self.create_at(self.mount.join(format!("podmeter-{}-{name}", std::process::id())))
     }
 
+    /// The directory of the cgroup that this process is in.
+    fn of_this_process(&self) -> PathBuf {
+        let text = fs::read_to_string("/proc/self/cgroup").expect("procfs is mounted");
+        // A line is `id:controllers:path`; cgroup2 has no controllers there.
+        let path = text.lines().find_map(|line| {
+            let (_, rest) = line.split_once(':')?;
+            let (controllers, path) = rest.split_once(':')?;
+            let has_cpu = controllers.split(',').any(|controller| controller == "cpu");
+            let is_ours = if self.is_v2 { controllers.is_empty() } else { has_cpu };
+            is_ours.then(|| path.trim_start_matches('/'))
+        });
+        self.mount.join(path.expect("this process is in a cgroup of the hierarchy"))
+    }
+
     fn create_at(&self, path: PathBuf) -> TestCgroup {
         fs::create_dir(&path).unwrap_or_else(|error| panic!("mkdir {}: {error}", path.display()));
         TestCgroup { hierarchy: self.clone(), path, burners: Vec::new() }
@@ -144,6 +158,16 @@ impl TestCgroup {
         wait_for("the loops are in the cgroup", || self.n_processes() >= n);
     }
 
+    /// Moves this process into it for as long as the result lives: sockets that are made meanwhile belong to it.
+    ///
+    /// All threads move, so tests that do this run one at a time, as `cargo xtask` lets all kernel tests.
+    #[must_use]
+    pub fn enter(&self) -> Inside {
+        let before = self.hierarchy.of_this_process();
+        self.write("cgroup.procs", "0");
+        Inside { before }
+    }
+
     /// Ends the loops and waits until nothing runs in the cgroup and no throttle of it is under way.
     pub fn stop(&mut self) {
         for child in &mut self.burners {
@@ -182,6 +206,21 @@ impl TestCgroup {
     fn write(&self, file: &str, value: &str) {
         let path = self.path.join(file);
         fs::write(&path, value).unwrap_or_else(|error| panic!("write {}: {error}", path.display()));
+    }
+}
+
+/// This process in a cgroup; it goes back to where it was.
+#[derive(Debug)]
+pub struct Inside {
+    before: PathBuf,
+}
+
+impl Drop for Inside {
+    fn drop(&mut self) {
+        let path = self.before.join("cgroup.procs");
+        if let Err(error) = fs::write(&path, "0") {
+            eprintln!("left behind: this process is not in {}: {error}", path.display());
+        }
     }
 }
 

@@ -13,6 +13,7 @@ pub mod cgroup;
 pub mod exporter;
 pub mod http;
 pub mod machine;
+pub mod netns;
 pub mod page;
 pub mod probe;
 pub mod prometheus;

@@ -1,0 +1,188 @@
+//! Network namespaces of a test: two of them, joined by a pair of veth links, which threads of the test enter.
+//!
+//! A socket belongs to the namespace of the thread that makes it, and to the cgroup of its process
+//! (`TestCgroup::enter`), so a test needs no other programs to be a client and a server in two pods.
+
+use std::{
+    fs,
+    net::{IpAddr, Ipv4Addr, Ipv6Addr},
+    os::{fd::AsFd as _, unix::fs::MetadataExt as _},
+    panic,
+    path::PathBuf,
+    process::Command,
+    thread,
+};
+
+use rustix::thread::{LinkNameSpaceType, move_into_link_name_space};
+
+/// Two namespaces that reach each other, and nobody else.
+#[derive(Debug)]
+pub struct Network {
+    /// One end.
+    pub client: NetworkNamespace,
+    /// The other end.
+    pub server: NetworkNamespace,
+}
+
+/// A network namespace with one link, which is removed with its owner.
+#[derive(Debug)]
+pub struct NetworkNamespace {
+    name: String,
+    ipv4: Ipv4Addr,
+    ipv6: Ipv6Addr,
+}
+
+/// The version of IP.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum IpFamily {
+    /// Version 4.
+    V4,
+    /// Version 6.
+    V6,
+}
+
+/// The name of the link in each namespace.
+const LINK: &str = "veth0";
+
+impl Network {
+    /// Makes both namespaces.
+    #[must_use]
+    pub fn create(name: &str) -> Self {
+        let [client, server] = [("client", 1_u8), ("server", 2)].map(|(end, host)| {
+            NetworkNamespace::create(format!("podmeter-{}-{name}-{end}", std::process::id()), host)
+        });
+        let peer = ["peer", "name", LINK, "netns", &server.name];
+        client.ip(&[&["link", "add", LINK, "type", "veth"], peer.as_slice()].concat());
+        client.bring_up();
+        server.bring_up();
+        Self { client, server }
+    }
+}
+
+impl NetworkNamespace {
+    fn create(name: String, host: u8) -> Self {
+        run(Command::new("ip").args(["netns", "add", &name]));
+        let ipv4 = Ipv4Addr::new(10, 96, 0, host);
+        let ipv6 = Ipv6Addr::new(0xfd96, 0, 0, 0, 0, 0, 0, host.into());
+        Self { name, ipv4, ipv6 }
+    }
+
+    fn bring_up(&self) {
+        self.ip(&["link", "set", "lo", "up"]);
+        self.ip(&["addr", "add", &format!("{}/24", self.ipv4), "dev", LINK]);
+        // Nobody else has the address, so there is nobody to ask for a second first.
+        self.ip(&["addr", "add", &format!("{}/64", self.ipv6), "dev", LINK, "nodad"]);
+        self.ip(&["link", "set", LINK, "up"]);
+    }
+
+    /// Its address.
+    #[must_use]
+    pub fn address(&self, family: IpFamily) -> IpAddr {
+        match family {
+            IpFamily::V4 => self.ipv4.into(),
+            IpFamily::V6 => self.ipv6.into(),
+        }
+    }
+
+    /// The name of its link.
+    #[must_use]
+    pub fn link(&self) -> &'static str {
+        LINK
+    }
+
+    /// Its inode number, by which the kernel's programs know it.
+    #[must_use]
+    pub fn inode(&self) -> u64 {
+        fs::metadata(self.path()).expect("the namespace is there").ino()
+    }
+
+    /// Runs `ip` in it.
+    pub fn ip(&self, words: &[&str]) {
+        run(Command::new("ip").args(["-n", &self.name]).args(words));
+    }
+
+    /// Runs `tc` in it.
+    pub fn tc(&self, words: &[&str]) {
+        run(Command::new("tc").args(["-n", &self.name]).args(words));
+    }
+
+    /// Lets packets of its link wait or be lost, as `tc netem` says it, or says why not: some kernels have no netem.
+    pub fn netem(&self, words: &[&str]) -> Result<(), String> {
+        let mut command = Command::new("tc");
+        command.args(["-n", &self.name, "qdisc", "replace", "dev", LINK, "root", "netem"]);
+        let output = command.args(words).output().expect("tc starts");
+        if output.status.success() {
+            return Ok(());
+        }
+        Err(format!("netem: {}", String::from_utf8_lossy(&output.stderr).trim()))
+    }
+
+    /// Writes a file below `/proc/sys/net`.
+    pub fn set(&self, name: &str, value: &str) {
+        let path = PathBuf::from("/proc/sys/net").join(name);
+        let written = self.enter(|| fs::write(&path, value));
+        written.unwrap_or_else(|error| panic!("write {}: {error}", path.display()));
+    }
+
+    /// A number from the file below `/proc/<pid>/net` that `nstat` reads: `("snmp", "Tcp", "RetransSegs")`, for instance.
+    #[must_use]
+    pub fn counter(&self, file: &str, protocol: &str, name: &str) -> u64 {
+        let path = PathBuf::from("/proc/thread-self/net").join(file);
+        let text = self.enter(|| fs::read_to_string(&path)).expect("a thread may read its own");
+        let value = counter_in(&text, protocol, name);
+        value.unwrap_or_else(|| panic!("{} has no {protocol} {name}", path.display()))
+    }
+
+    /// Does something in it, on a thread of its own.
+    pub fn enter<T: Send>(&self, work: impl FnOnce() -> T + Send) -> T {
+        let namespace = fs::File::open(self.path()).expect("the namespace is there");
+        let inside = || {
+            let kind = Some(LinkNameSpaceType::Network);
+            move_into_link_name_space(namespace.as_fd(), kind).expect("root may enter it");
+            work()
+        };
+        let done = thread::scope(|scope| scope.spawn(inside).join());
+        done.unwrap_or_else(|payload| panic::resume_unwind(payload))
+    }
+
+    fn path(&self) -> PathBuf {
+        PathBuf::from("/run/netns").join(&self.name)
+    }
+}
+
+impl Drop for NetworkNamespace {
+    fn drop(&mut self) {
+        let deleted = Command::new("ip").args(["netns", "del", &self.name]).status();
+        if !deleted.as_ref().is_ok_and(std::process::ExitStatus::success) {
+            eprintln!("left behind: network namespace {}: {deleted:?}", self.name);
+        }
+    }
+}
+
+/// The files have two lines for each protocol: names, and numbers below them.
+fn counter_in(text: &str, protocol: &str, name: &str) -> Option<u64> {
+    let prefix = format!("{protocol}: ");
+    let mut lines = text.lines().filter_map(|line| line.strip_prefix(&prefix));
+    let (names, values) = (lines.next()?, lines.next()?);
+    let found = names.split(' ').zip(values.split(' ')).find(|(found, _)| *found == name);
+    found?.1.parse().ok()
+}
+
+fn run(command: &mut Command) {
+    let output = command.output().unwrap_or_else(|error| panic!("{command:?}: {error}"));
+    let errors = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success(), "{command:?}: {errors}");
+}
+
+#[cfg(test)]
+mod tests {
+    use super::counter_in;
+
+    #[test]
+    fn a_number_stands_below_its_name() {
+        let text = "Ip: Forwarding\nIp: 1\nTcp: RtoMin MaxConn RetransSegs\nTcp: 200 -1 42\n";
+        assert_eq!(counter_in(text, "Tcp", "RetransSegs"), Some(42));
+        assert_eq!(counter_in(text, "Tcp", "InErrs"), None);
+        assert_eq!(counter_in(text, "Udp", "InErrors"), None);
+    }
+}
