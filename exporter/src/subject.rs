@@ -7,8 +7,11 @@ use std::fmt;
 pub enum Subject {
     /// The node, or Podmeter itself: no labels of a container.
     Node,
-    /// A cgroup of the hierarchy that has the cpu controller.
+    /// A cgroup of the hierarchy that has the cpu controller: what happened in it alone, so that what happened in the
+    /// cgroups below it can be added.
     Cgroup(CgroupId),
+    /// Such a cgroup with all below it, as the kernel's own accounts have it: nothing is to be added.
+    Subtree(CgroupId),
 }
 
 /// The kernel's 64-bit id of a cgroup (`kernfs_node.id`, the inode number of its directory).

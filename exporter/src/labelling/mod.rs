@@ -55,7 +55,9 @@ impl Labeller {
             .iter()
             .flat_map(|family| &family.samples)
             .filter_map(|sample| match sample.subject {
-                Subject::Cgroup(id) if snapshot.identity(id).is_none() => Some(id),
+                Subject::Cgroup(id) | Subject::Subtree(id) if snapshot.identity(id).is_none() => {
+                    Some(id)
+                }
                 _ => None,
             })
             .collect();
@@ -72,7 +74,7 @@ impl Labeller {
         let mut contributions = Vec::new();
         for sample in family.samples {
             let whose = Whose::of(sample.subject, snapshot);
-            if !whose.is_served(desc.kind) {
+            if !whose.is_served(desc.kind, sample.subject) {
                 continue;
             }
             let labels = self.labels(&sample, whose);
@@ -115,20 +117,23 @@ impl<'a> Whose<'a> {
     fn of(subject: Subject, snapshot: &'a Snapshot) -> Self {
         match subject {
             Subject::Node => Self::Node,
-            Subject::Cgroup(id) => snapshot.identity(id).map_or(Self::Unresolved, Self::Known),
+            Subject::Cgroup(id) | Subject::Subtree(id) => {
+                snapshot.identity(id).map_or(Self::Unresolved, Self::Known)
+            }
         }
     }
 
     /// Whether a measurement of this kind becomes a series.
     ///
-    /// What is no sum of parts cannot be added to a remainder, nor to what the container's own cgroup has.
-    fn is_served(self, kind: Kind) -> bool {
+    /// What is no sum of parts cannot be added to a remainder, nor to what the container's own cgroup has; and what
+    /// that has with all below it has the nested cgroup's part already.
+    fn is_served(self, kind: Kind, subject: Subject) -> bool {
         match self {
             Self::Known(Identity::Monitor) => false,
             Self::Unresolved
             | Self::Known(
                 Identity::Container { nested: true, .. } | Identity::Pod { nested: true, .. },
-            ) => kind != Kind::Gauge,
+            ) => kind != Kind::Gauge && !matches!(subject, Subject::Subtree(_)),
             Self::Node | Self::Known(_) => true,
         }
     }
@@ -191,7 +196,9 @@ mod tests {
             labels: vec![("own", "o".into())],
             value: Value::Number(match subject {
                 Subject::Node => 0.0,
-                Subject::Cgroup(id) => f64::from(u32::try_from(id.0).unwrap()),
+                Subject::Cgroup(id) | Subject::Subtree(id) => {
+                    f64::from(u32::try_from(id.0).unwrap())
+                }
             }),
         };
         let samples: Vec<_> = subjects.iter().map(sample).collect();
@@ -242,6 +249,21 @@ mod tests {
             c_total{cluster="x",container_id="0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef",own="o",pod_uid="0c3e7a66-d7b6-4e0d-8a4e-5a4f6f3e2a10"} 3
             g{cluster="x",container_id="0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef",own="o",pod_uid="0c3e7a66-d7b6-4e0d-8a4e-5a4f6f3e2a10"} 1
             unresolved 0"#]],
+        );
+    }
+
+    #[test]
+    fn a_number_that_has_the_nested_ones_in_it_is_served_once() {
+        let container = format!("{POD}/{CONTAINER}");
+        let nested = format!("{container}/init.scope");
+        let ids = [1, 2, 9].map(|id| Subject::Subtree(CgroupId(id)));
+        check(
+            &[&container, &nested],
+            &ids,
+            expect![[r#"
+                c_total{cluster="x",container_id="0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef",own="o",pod_uid="0c3e7a66-d7b6-4e0d-8a4e-5a4f6f3e2a10"} 1
+                g{cluster="x",container_id="0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef",own="o",pod_uid="0c3e7a66-d7b6-4e0d-8a4e-5a4f6f3e2a10"} 1
+                unresolved 1"#]],
         );
     }
 
