@@ -5,30 +5,23 @@
 //! a cgroup that ended stay at their last values for as long as the tree knows it; its quota ends with it. The numbers
 //! are those of a cgroup's own quota: neither its parents' nor those of the cgroups below.
 
-use std::{
-    collections::HashMap,
-    fs::{self, File},
-    path::PathBuf,
-};
+use std::fs::File;
 
 use crate::{
-    cgroup::{
-        hierarchy::{Hierarchy, Version},
-        tree::{CgroupEntry, CgroupTree},
-    },
+    cgroup::hierarchy::Version,
     metric::{Desc, Family, Kind, OwnLabels, Sample, Value},
-    paths::HostPaths,
     source::host::{
         cpu_files::{
             CpuStat, number, parse_cpu_max, parse_cpu_stat, parse_period_us, parse_quota_us,
         },
-        kept_files::{FileReader, ReadError, max_kept_files},
+        kept_files::{FileReader, ReadError},
+        per_cgroup::{Account, PerCgroup},
     },
     subject::{CgroupId, Subject},
 };
 
 /// The families, in the order in which they are given.
-pub const METRICS: &[Desc] = &[PERIODS, THROTTLED_PERIODS, THROTTLED_SECONDS, QUOTA];
+pub(super) const METRICS: &[Desc] = &[PERIODS, THROTTLED_PERIODS, THROTTLED_SECONDS, QUOTA];
 
 const PERIODS: Desc = Desc {
     name: "podmeter_cpu_cfs_periods_total",
@@ -66,188 +59,117 @@ const QUOTA: Desc = Desc {
     origin: "cpu.max; v1: cpu.cfs_quota_us / cpu.cfs_period_us",
 };
 
-/// What one read gave.
-#[derive(Debug)]
-pub struct Reading {
-    /// All of [`METRICS`].
-    pub families: Vec<Family>,
-    /// Cgroups that are missing because of a file that could not be read or parsed.
-    pub n_failed: u64,
-    /// The first of these failures.
-    pub first_failure: Option<ReadError>,
-}
-
 /// Reads the files of all cgroups of one hierarchy.
-#[derive(Debug)]
-pub struct CgroupCpu {
-    version: Version,
-    mount_point: PathBuf,
-    /// No larger than the tree.
-    slots: HashMap<CgroupId, Slot>,
-    files: FileReader,
-}
+pub(super) type CgroupCpu = PerCgroup<CpuFiles>;
 
 /// What is kept about one cgroup.
 #[derive(Debug, Default)]
-struct Slot {
+pub(super) struct CpuFiles {
     /// Its counters, if it has or had a quota.
     last: Option<CpuStat>,
+    /// What it may use at present.
+    cores: Option<f64>,
     quota: Option<File>,
     period: Option<File>,
     stat: Option<File>,
 }
 
-impl CgroupCpu {
-    /// A reader without any last values, which keeps as many files open as this process may.
-    #[must_use]
-    pub fn new(hierarchy: &Hierarchy, paths: &HostPaths) -> Self {
-        let limits = fs::read_to_string(paths.proc.join("self/limits")).unwrap_or_default();
-        Self::keeping(hierarchy, max_kept_files(&limits))
-    }
+impl Account for CpuFiles {
+    type Samples = Samples;
 
-    fn keeping(hierarchy: &Hierarchy, max_kept_files: usize) -> Self {
-        Self {
-            version: hierarchy.version,
-            mount_point: hierarchy.mount_point.clone(),
-            slots: HashMap::new(),
-            files: FileReader::new(max_kept_files),
-        }
-    }
+    const IF_NONE: Option<&'static str> = None;
 
-    /// Reads every live cgroup's files; blocks on the kernel for microseconds per cgroup.
-    ///
-    /// A cgroup that vanishes meanwhile is no failure. An error means that nothing at all could be read.
-    pub fn read(&mut self, tree: &CgroupTree) -> Result<Reading, ReadError> {
-        self.close_ended(tree);
-        let mut samples = Samples::with_capacity(self.slots.len());
-        let mut n_read = 0_usize;
-        let mut n_failed = 0;
-        let mut first_failure = None;
-        for entry in tree.iter() {
-            if entry.is_live() {
-                match self.read_cgroup(entry) {
-                    Ok(quota) => {
-                        n_read += 1;
-                        samples.push_quota(entry.id, quota);
-                    }
-                    Err(error) => {
-                        n_failed += 1;
-                        first_failure.get_or_insert(error);
-                        continue;
-                    }
-                }
-            }
-            if let Some(stat) = self.slots.get(&entry.id).and_then(|slot| slot.last) {
-                samples.push_stat(entry.id, stat);
-            }
-        }
-        match first_failure {
-            Some(error) if n_read == 0 => Err(error),
-            first_failure => {
-                Ok(Reading { families: samples.into_families(), n_failed, first_failure })
-            }
-        }
-    }
-
-    /// Closes the files of the dead and forgets the freed.
-    fn close_ended(&mut self, tree: &CgroupTree) {
-        self.slots.retain(|&id, slot| {
-            let entry = tree.get(id);
-            if !entry.is_some_and(CgroupEntry::is_live) {
-                for file in [&mut slot.quota, &mut slot.period, &mut slot.stat] {
-                    self.files.close(file);
-                }
-            }
-            entry.is_some_and(|entry| entry.is_live() || slot.last.is_some())
-        });
-    }
-
-    /// Reads one cgroup's files and keeps its counters; gives its quota in cores.
-    fn read_cgroup(&mut self, entry: &CgroupEntry) -> Result<Option<f64>, ReadError> {
-        let slot = self.slots.entry(entry.id).or_default();
-        self.files.enter(&self.mount_point, &entry.path);
-        let read = match self.version {
-            Version::V2 => read_v2(&mut self.files, slot)?,
-            Version::V1 => read_v1(&mut self.files, slot)?,
+    fn read(
+        &mut self,
+        files: &mut FileReader,
+        version: Version,
+        id: CgroupId,
+    ) -> Result<(), ReadError> {
+        self.cores = None;
+        let read = match version {
+            Version::V2 => read_v2(files, self)?,
+            Version::V1 => read_v1(files, self)?,
         };
         match read {
             // Only another cgroup that took over the path since the tree was made is behind; it has another id.
             Some((_, stat))
-                if slot.last.is_some_and(|last| stat.is_behind(&last))
-                    && !self.files.is_in(entry.id) =>
-            {
-                Ok(None)
-            }
-            Some((quota, stat)) => {
-                slot.last = Some(stat);
-                Ok(Some(quota))
+                if self.last.is_some_and(|last| stat.is_behind(&last)) && !files.is_in(id) => {}
+            Some((cores, stat)) => {
+                self.last = Some(stat);
+                self.cores = Some(cores);
             }
             None => {
                 // The counters of one that has just ended stay; one that lost its quota or its controller has none.
-                if slot.last.is_some() && self.files.is_in(entry.id) {
-                    slot.last = None;
+                if self.last.is_some() && files.is_in(id) {
+                    self.last = None;
                 }
-                Ok(None)
             }
         }
+        Ok(())
+    }
+
+    fn end(&mut self, files: &mut FileReader) {
+        self.cores = None;
+        for file in [&mut self.quota, &mut self.period, &mut self.stat] {
+            files.close(file);
+        }
+    }
+
+    fn has_counters(&self) -> bool {
+        self.last.is_some()
+    }
+
+    fn give(&self, id: CgroupId, samples: &mut Samples) {
+        samples.quota.extend(self.cores.map(|cores| sample(id, cores)));
+        if let Some(stat) = self.last {
+            samples.periods.push(sample(id, number(stat.n_periods)));
+            samples.throttled_periods.push(sample(id, number(stat.n_throttled)));
+            samples.throttled_seconds.push(sample(id, stat.throttled.as_secs_f64()));
+        }
+    }
+
+    fn families(samples: Samples) -> Vec<Family> {
+        vec![
+            Family { desc: &PERIODS, samples: samples.periods },
+            Family { desc: &THROTTLED_PERIODS, samples: samples.throttled_periods },
+            Family { desc: &THROTTLED_SECONDS, samples: samples.throttled_seconds },
+            Family { desc: &QUOTA, samples: samples.quota },
+        ]
     }
 }
 
-fn read_v2(files: &mut FileReader, slot: &mut Slot) -> Result<Option<(f64, CpuStat)>, ReadError> {
-    let Some(Some(quota)) = files.read(&mut slot.quota, "cpu.max", parse_cpu_max)? else {
+fn read_v2(
+    files: &mut FileReader,
+    kept: &mut CpuFiles,
+) -> Result<Option<(f64, CpuStat)>, ReadError> {
+    let Some(Some(quota)) = files.read(&mut kept.quota, "cpu.max", parse_cpu_max)? else {
         return Ok(None);
     };
-    let stat = files.read(&mut slot.stat, "cpu.stat", parse_cpu_stat)?;
+    let stat = files.read(&mut kept.stat, "cpu.stat", parse_cpu_stat)?;
     Ok(stat.map(|stat| (quota, stat)))
 }
 
-fn read_v1(files: &mut FileReader, slot: &mut Slot) -> Result<Option<(f64, CpuStat)>, ReadError> {
-    let quota_us = files.read(&mut slot.quota, "cpu.cfs_quota_us", parse_quota_us)?;
+fn read_v1(
+    files: &mut FileReader,
+    kept: &mut CpuFiles,
+) -> Result<Option<(f64, CpuStat)>, ReadError> {
+    let quota_us = files.read(&mut kept.quota, "cpu.cfs_quota_us", parse_quota_us)?;
     let Some(Some(quota_us)) = quota_us else {
         return Ok(None);
     };
-    let period_us = files.read(&mut slot.period, "cpu.cfs_period_us", parse_period_us)?;
-    let stat = files.read(&mut slot.stat, "cpu.stat", parse_cpu_stat)?;
+    let period_us = files.read(&mut kept.period, "cpu.cfs_period_us", parse_period_us)?;
+    let stat = files.read(&mut kept.stat, "cpu.stat", parse_cpu_stat)?;
     let quota = period_us.map(|period_us| number(quota_us) / number(period_us));
     Ok(quota.zip(stat))
 }
 
 /// The samples of the four families.
-struct Samples {
+#[derive(Debug, Default)]
+pub(super) struct Samples {
     periods: Vec<Sample>,
     throttled_periods: Vec<Sample>,
     throttled_seconds: Vec<Sample>,
     quota: Vec<Sample>,
-}
-
-impl Samples {
-    fn with_capacity(n_cgroups: usize) -> Self {
-        Self {
-            periods: Vec::with_capacity(n_cgroups),
-            throttled_periods: Vec::with_capacity(n_cgroups),
-            throttled_seconds: Vec::with_capacity(n_cgroups),
-            quota: Vec::with_capacity(n_cgroups),
-        }
-    }
-
-    fn push_quota(&mut self, id: CgroupId, cores: Option<f64>) {
-        self.quota.extend(cores.map(|cores| sample(id, cores)));
-    }
-
-    fn push_stat(&mut self, id: CgroupId, stat: CpuStat) {
-        self.periods.push(sample(id, number(stat.n_periods)));
-        self.throttled_periods.push(sample(id, number(stat.n_throttled)));
-        self.throttled_seconds.push(sample(id, stat.throttled.as_secs_f64()));
-    }
-
-    fn into_families(self) -> Vec<Family> {
-        vec![
-            Family { desc: &PERIODS, samples: self.periods },
-            Family { desc: &THROTTLED_PERIODS, samples: self.throttled_periods },
-            Family { desc: &THROTTLED_SECONDS, samples: self.throttled_seconds },
-            Family { desc: &QUOTA, samples: self.quota },
-        ]
-    }
 }
 
 fn sample(id: CgroupId, value: f64) -> Sample {
@@ -264,7 +186,7 @@ mod tests {
         time::{Duration, Instant},
     };
 
-    use super::{CgroupCpu, METRICS, ReadError, Reading};
+    use super::{CgroupCpu, METRICS, ReadError};
     use crate::{
         cgroup::{
             hierarchy::{Hierarchy, Version},
@@ -273,6 +195,7 @@ mod tests {
             watch::{CgroupWatcher, DEAD_GRACE, MAX_CGROUPS},
         },
         metric::Value,
+        source::host::per_cgroup::Reading,
         subject::{CgroupId, Subject},
     };
 
@@ -309,7 +232,7 @@ mod tests {
                 mount_root: "/".to_owned(),
             };
             // A kept file of a common file system outlives its removal, unlike one of cgroupfs.
-            CgroupCpu::keeping(&hierarchy, 0)
+            CgroupCpu::new(&hierarchy, 0)
         }
     }
 
@@ -411,7 +334,7 @@ mod tests {
         assert_eq!(values(&reader.read(&known).unwrap(), a), kept);
         let freed = tree(&[(b, "/b", State::Live)]);
         assert_eq!(values(&reader.read(&freed).unwrap(), a), NONE);
-        assert_eq!(reader.slots.len(), 1);
+        assert_eq!(reader.n_kept(), 1);
     }
 
     #[test]
@@ -468,7 +391,7 @@ mod tests {
         let mut watcher =
             CgroupWatcher::start(root, DEAD_GRACE, MAX_CGROUPS, Instant::now()).unwrap();
         // With files kept, without, and with some.
-        let mut readers = [100, 0, 1].map(|max| CgroupCpu::keeping(&cgroup.hierarchy, max));
+        let mut readers = [100, 0, 1].map(|max| CgroupCpu::new(&cgroup.hierarchy, max));
         for reader in &mut readers {
             for _ in 0..2 {
                 let reading = reader.read(watcher.tree()).unwrap();

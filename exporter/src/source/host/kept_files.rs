@@ -13,7 +13,7 @@ use std::{
 
 use crate::{cgroup::is_vanished, source::host::cpu_files::ParseError, subject::CgroupId};
 
-/// Files kept open at most: three for each of 682 cgroups, 10 MB of kernel memory. Those beyond it are opened anew.
+/// Files kept open at most, by all readers together: 10 MB of kernel memory. Those beyond it are opened anew.
 const MAX_KEPT_FILES: usize = 2048;
 
 /// Kept where the limit of this process is unknown: half of the usual one of 1024.
@@ -21,6 +21,10 @@ const DEFAULT_KEPT_FILES: usize = 512;
 
 /// A `cpu.stat` has about 300 bytes; the kernel gives a file that fits in one read.
 const BUFFER_BYTES: usize = 4096;
+
+/// `EOPNOTSUPP` on most architectures of Linux: what reading a file gives where the kernel does not keep its account
+/// (`psi_show()` with psi=0, before such files were left out).
+const EOPNOTSUPP: i32 = 95;
 
 /// Why a file's contents could not be had.
 #[derive(Debug, thiserror::Error)]
@@ -86,7 +90,8 @@ impl FileReader {
         fs::metadata(&self.dir).is_ok_and(|metadata| metadata.ino() == id.0)
     }
 
-    /// Reads a file of the current directory, or the one that was kept of it; `None` where it is not there (any more).
+    /// Reads a file of the current directory, or the one that was kept of it; `None` where it is not there (any more), or
+    /// has no account behind it.
     pub(super) fn read<T>(
         &mut self,
         kept: &mut Option<File>,
@@ -97,7 +102,7 @@ impl FileReader {
             Ok(n_bytes) => n_bytes,
             Err(error) => {
                 self.close(kept);
-                if is_vanished(&error) {
+                if is_vanished(&error) || error.raw_os_error() == Some(EOPNOTSUPP) {
                     return Ok(None);
                 }
                 return Err(ReadError::Read { path: self.dir.join(name), source: error });

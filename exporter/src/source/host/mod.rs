@@ -2,22 +2,17 @@
 //!
 //! `read` is IO, `parse` is pure.
 
-pub mod cgroup_cpu;
+mod cgroup_cpu;
 pub mod cpu_files;
 pub mod kept_files;
+mod per_cgroup;
 pub mod process;
 
-use tracing::warn;
+use std::fs;
 
-use self::cgroup_cpu::CgroupCpu;
-use super::{Collected, Source, SourceError, SourceStats};
-use crate::{
-    cgroup::{hierarchy::Hierarchy, tree::CgroupTree},
-    error_chain::one_line,
-    metric::Desc,
-    paths::HostPaths,
-    subject::CgroupId,
-};
+use self::{cgroup_cpu::CgroupCpu, kept_files::max_kept_files, per_cgroup::CgroupFiles};
+use super::Source;
+use crate::{cgroup::hierarchy::Hierarchy, metric::Desc, paths::HostPaths};
 
 /// One reader of the host's files: plain data, one row of [`HOST`].
 pub struct HostDef {
@@ -25,59 +20,44 @@ pub struct HostDef {
     pub name: &'static str,
     /// The families that it gives.
     pub metrics: &'static [Desc],
-    /// Makes the source, if there is here what it reads.
+    /// Makes the source.
     open: Open,
 }
 
-type Open = fn(Option<&Hierarchy>, &HostPaths) -> Option<Box<dyn Source>>;
+/// How a source is made.
+enum Open {
+    /// It reads the files of each cgroup, and may keep so many of them open; there is none where the hierarchy cannot
+    /// have such files, and then it says so.
+    Cgroups(fn(&'static str, &Hierarchy, usize) -> Option<Box<dyn Source>>),
+    /// It reads files of the whole machine.
+    Machine(fn() -> Box<dyn Source>),
+}
 
 /// Every reader, in the order of the documentation.
 pub const HOST: &[HostDef] = &[
     HostDef {
         name: "cgroup_cpu",
         metrics: cgroup_cpu::METRICS,
-        open: |hierarchy, paths| {
-            let reader = CgroupCpu::new(hierarchy?, paths);
-            Some(Box::new(CgroupCpuSource { reader, reported: None }))
-        },
+        open: Open::Cgroups(|name, hierarchy, max_kept| {
+            Some(Box::new(CgroupFiles::new(name, CgroupCpu::new(hierarchy, max_kept))))
+        }),
     },
     HostDef {
         name: "process",
         metrics: process::METRICS,
-        open: |_, _| Some(Box::new(process::ProcessSource)),
+        open: Open::Machine(|| Box::new(process::ProcessSource)),
     },
 ];
 
 /// Every source that can be read here; without a hierarchy of cgroups there is none of cgroups.
 #[must_use]
 pub fn start(hierarchy: Option<&Hierarchy>, paths: &HostPaths) -> Vec<Box<dyn Source>> {
-    HOST.iter().filter_map(|def| (def.open)(hierarchy, paths)).collect()
-}
-
-struct CgroupCpuSource {
-    reader: CgroupCpu,
-    /// The last failure that was logged: one that lasts is not logged at every scrape.
-    reported: Option<String>,
-}
-
-impl Source for CgroupCpuSource {
-    fn name(&self) -> &'static str {
-        "cgroup_cpu"
-    }
-
-    fn collect(
-        &mut self,
-        tree: &CgroupTree,
-        _freed: &[CgroupId],
-    ) -> Result<Collected, SourceError> {
-        let reading = self.reader.read(tree)?;
-        let failure = reading.first_failure.as_ref().map(|error| one_line(error));
-        if let Some(error) = failure.as_ref().filter(|error| self.reported.as_ref() != Some(error))
-        {
-            warn!(source = self.name(), n_failed = reading.n_failed, %error, "cgroups left out");
-        }
-        self.reported = failure;
-        let stats = SourceStats::Files { n_failed: reading.n_failed };
-        Ok(Collected { families: reading.families, stats })
-    }
+    let n_readers = HOST.iter().filter(|def| matches!(def.open, Open::Cgroups(_))).count();
+    let limits = fs::read_to_string(paths.proc.join("self/limits")).unwrap_or_default();
+    let max_kept = max_kept_files(&limits) / n_readers.max(1);
+    let open = |def: &HostDef| match def.open {
+        Open::Cgroups(open) => open(def.name, hierarchy?, max_kept),
+        Open::Machine(open) => Some(open()),
+    };
+    HOST.iter().filter_map(open).collect()
 }
