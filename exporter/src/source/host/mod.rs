@@ -3,6 +3,7 @@
 //! `read` is IO, `parse` is pure.
 
 mod cgroup_cpu;
+mod cgroup_pressure;
 pub mod cpu_files;
 pub mod kept_files;
 mod per_cgroup;
@@ -10,9 +11,18 @@ pub mod process;
 
 use std::fs;
 
-use self::{cgroup_cpu::CgroupCpu, kept_files::max_kept_files, per_cgroup::CgroupFiles};
+use tracing::info;
+
+use self::{
+    cgroup_cpu::CgroupCpu, cgroup_pressure::CgroupPressure, kept_files::max_kept_files,
+    per_cgroup::CgroupFiles,
+};
 use super::Source;
-use crate::{cgroup::hierarchy::Hierarchy, metric::Desc, paths::HostPaths};
+use crate::{
+    cgroup::hierarchy::{Hierarchy, Version},
+    metric::Desc,
+    paths::HostPaths,
+};
 
 /// One reader of the host's files: plain data, one row of [`HOST`].
 pub struct HostDef {
@@ -40,6 +50,17 @@ pub const HOST: &[HostDef] = &[
         metrics: cgroup_cpu::METRICS,
         open: Open::Cgroups(|name, hierarchy, max_kept| {
             Some(Box::new(CgroupFiles::new(name, CgroupCpu::new(hierarchy, max_kept))))
+        }),
+    },
+    HostDef {
+        name: "cgroup_pressure",
+        metrics: cgroup_pressure::METRICS,
+        open: Open::Cgroups(|name, hierarchy, max_kept| {
+            if hierarchy.version == Version::V1 {
+                info!(source = name, reason = "cgroup v1 has no pressure files", "off");
+                return None;
+            }
+            Some(Box::new(CgroupFiles::new(name, CgroupPressure::new(hierarchy, max_kept))))
         }),
     },
     HostDef {
