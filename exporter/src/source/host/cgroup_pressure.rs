@@ -170,7 +170,9 @@ fn total(line: &str) -> Option<Duration> {
 
 #[cfg(test)]
 mod tests {
-    use std::{fs, os::unix::fs::MetadataExt as _, path::Path, sync::Arc, time::Instant};
+    use std::{
+        fmt::Write as _, fs, os::unix::fs::MetadataExt as _, path::Path, sync::Arc, time::Instant,
+    };
 
     use expect_test::{Expect, expect};
 
@@ -223,7 +225,7 @@ mod tests {
             assert!(matches!(sample.subject, Subject::Subtree(_)));
             let Value::Number(seconds) = sample.value else { panic!("not a number") };
             let [(_, resource), (_, kind)] = &sample.labels[..] else { panic!("two labels") };
-            text += &format!("{resource} {kind} {seconds}\n");
+            writeln!(text, "{resource} {kind} {seconds}").unwrap();
         }
         text
     }
