@@ -5,6 +5,7 @@
 //! twice.
 
 mod accumulate;
+pub mod relabel;
 
 use std::{borrow::Cow, collections::HashMap, sync::Arc};
 
