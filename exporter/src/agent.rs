@@ -11,9 +11,8 @@ use tracing::{debug, info, warn};
 use crate::{
     attribution::Snapshot,
     cgroup::{
+        follow::{CgroupFollower, Followed},
         hierarchy::Hierarchy,
-        tree::CgroupTree,
-        watch::{CgroupWatcher, DEAD_GRACE, MAX_CGROUPS, WatchStats},
     },
     config::Config,
     error_chain::one_line,
@@ -25,7 +24,6 @@ use crate::{
         host,
         probe::{self, HookKind, ProbeHost, ProbeStatus},
     },
-    subject::CgroupId,
     telemetry::{CgroupNumbers, SelfMetrics, TelemetryError},
 };
 
@@ -44,16 +42,9 @@ pub struct Agent {
 
 /// The cgroups, if there is a hierarchy to follow.
 struct Cgroups {
-    watcher: Option<CgroupWatcher>,
+    follower: Option<CgroupFollower>,
     /// The last problem that was logged.
     reported: Option<String>,
-}
-
-/// What one look at the cgroups gave.
-struct Refreshed {
-    tree: Arc<CgroupTree>,
-    freed: Vec<CgroupId>,
-    stats: WatchStats,
 }
 
 /// What one collection leaves to the next.
@@ -92,8 +83,8 @@ impl Agent {
             probe::start(&host, HookKind::ALL, |probe| config.probes.enabled(probe));
         memory::give_back_freed();
         metrics.record_probes(&probes);
-        let (watcher, hierarchy, no_cgroups) = match follow_cgroups(config) {
-            Ok((watcher, hierarchy)) => (Some(watcher), Some(hierarchy), None),
+        let (follower, hierarchy, no_cgroups) = match follow_cgroups(config) {
+            Ok((follower, hierarchy)) => (Some(follower), Some(hierarchy), None),
             Err(reason) => (None, None, Some(reason)),
         };
         let mut slots = Vec::new();
@@ -107,7 +98,7 @@ impl Agent {
             metrics,
             probes,
             slots,
-            cgroups: Arc::new(Mutex::new(Cgroups { watcher, reported: None })),
+            cgroups: Arc::new(Mutex::new(Cgroups { follower, reported: None })),
             no_cgroups,
             collection: sync::Mutex::new(Collection {
                 snapshot: Snapshot::default(),
@@ -169,7 +160,7 @@ impl Agent {
         page
     }
 
-    async fn refresh_cgroups(&self) -> Refreshed {
+    async fn refresh_cgroups(&self) -> Followed {
         let cgroups = Arc::clone(&self.cgroups);
         let refresh = move || {
             let mut cgroups = cgroups.lock().unwrap_or_else(PoisonError::into_inner);
@@ -177,7 +168,7 @@ impl Agent {
         };
         task::spawn_blocking(refresh).await.unwrap_or_else(|error| {
             warn!(%error, "following the cgroups panicked, which is a bug");
-            Refreshed { tree: Arc::default(), freed: Vec::new(), stats: WatchStats::default() }
+            Followed::default()
         })
     }
 
@@ -185,7 +176,7 @@ impl Agent {
         &self,
         collection: &mut Collection,
         gathered: Vec<Gathered>,
-        refreshed: &Refreshed,
+        refreshed: &Followed,
     ) -> Page {
         collection.snapshot.follow(&refreshed.tree);
         let mut families = Vec::new();
@@ -227,16 +218,12 @@ impl Agent {
 }
 
 impl Cgroups {
-    fn refresh(&mut self, now: Instant) -> Refreshed {
-        let Some(watcher) = &mut self.watcher else {
-            return Refreshed {
-                tree: Arc::default(),
-                freed: Vec::new(),
-                stats: WatchStats::default(),
-            };
+    fn refresh(&mut self, now: Instant) -> Followed {
+        let Some(follower) = &mut self.follower else {
+            return Followed::default();
         };
-        let refreshed = watcher.refresh(now);
-        let problem = watcher.problem().map(|error| one_line(error));
+        let followed = follower.refresh(now);
+        let problem = follower.problem().map(|error| one_line(error));
         if problem != self.reported {
             if let Some(problem) = &problem {
                 warn!(%problem, "cgroups are not followed as they should be");
@@ -245,7 +232,7 @@ impl Cgroups {
             }
             self.reported = problem;
         }
-        Refreshed { tree: refreshed.tree, freed: refreshed.freed, stats: watcher.stats() }
+        followed
     }
 }
 
@@ -255,22 +242,29 @@ impl SourceRun {
     }
 }
 
-/// Finds the hierarchy and reads it once, or says why there is none.
-fn follow_cgroups(config: &Config) -> Result<(CgroupWatcher, Hierarchy), String> {
+/// Finds the hierarchies and reads them once, or says why there is none with the cpu controller.
+fn follow_cgroups(config: &Config) -> Result<(CgroupFollower, Hierarchy), String> {
     let hierarchy = Hierarchy::find(&config.paths).map_err(|error| {
         let reason = one_line(&error);
         warn!(%reason, "no cgroup can be measured");
         reason
     })?;
-    if let Some(warning) = hierarchy.partial_view() {
+    let io = Hierarchy::find_io(&config.paths);
+    let own_io = io.as_ref().filter(|io| !io.is_same_as(&hierarchy));
+    for warning in
+        [Some(&hierarchy), own_io].into_iter().flatten().filter_map(Hierarchy::partial_view)
+    {
         warn!(%warning, "not all cgroups can be measured");
     }
-    let mount_point = hierarchy.mount_point.clone();
-    let watcher = CgroupWatcher::start(mount_point, DEAD_GRACE, MAX_CGROUPS, Instant::now())
+    let (follower, hidden_io) = CgroupFollower::start(&hierarchy, io.as_ref(), Instant::now())
         .map_err(|error| {
             let reason = one_line(&error);
             warn!(%reason, "no cgroup can be measured");
             reason
         })?;
-    Ok((watcher, hierarchy))
+    if let Some(error) = hidden_io {
+        let error = one_line(&error);
+        warn!(%error, "block IO cannot be attributed");
+    }
+    Ok((follower, hierarchy))
 }

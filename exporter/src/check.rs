@@ -112,10 +112,17 @@ fn cgroups(config: &Config) -> Finding {
                 Version::V1 => "v1",
                 Version::V2 => "v2",
             };
-            let found = format!(
+            let mut found = format!(
                 "cgroup {version}, the cpu controller is at {}",
                 hierarchy.mount_point.display()
             );
+            match Hierarchy::find_io(&config.paths) {
+                None => found.push_str(", the io controller is nowhere"),
+                Some(io) if io.is_same_as(&hierarchy) => {}
+                Some(io) => {
+                    found.push_str(&format!(", the io controller at {}", io.mount_point.display()))
+                }
+            }
             match hierarchy.partial_view() {
                 None => ok("cgroups", found),
                 Some(warning) => fail("cgroups", found, &warning),

@@ -12,6 +12,9 @@ pub enum Subject {
     Cgroup(CgroupId),
     /// Such a cgroup with all below it, as the kernel's own accounts have it: nothing is to be added.
     Subtree(CgroupId),
+    /// A cgroup of the hierarchy that has the io controller, by its id there: on cgroup v1 another hierarchy than the
+    /// one with the cpu controller, on v2 the same.
+    IoCgroup(CgroupId),
 }
 
 /// The kernel's 64-bit id of a cgroup (`kernfs_node.id`, the inode number of its directory).

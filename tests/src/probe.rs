@@ -10,7 +10,7 @@ use podmeter::{
         Collected, Source as _, SourceStats,
         probe::{self, HookKind, Probe, ProbeHost, ProbeStats},
     },
-    subject::{CgroupId, Subject},
+    subject::Subject,
 };
 
 use crate::machine::attached;
@@ -42,7 +42,7 @@ impl TestProbe {
     }
 
     /// Frees what the kernel has of these cgroups, and reads the probe's maps.
-    pub fn read_and_free(&mut self, freed: &[CgroupId]) -> Reading {
+    pub fn read_and_free(&mut self, freed: &[Subject]) -> Reading {
         Reading(self.0.collect(&CgroupTree::default(), freed).expect("the maps can be read"))
     }
 }

@@ -53,6 +53,8 @@ pub enum Identity {
 #[derive(Clone, Debug, Default)]
 pub struct Snapshot {
     rows: BTreeMap<CgroupId, Row>,
+    /// Of the hierarchy that has the io controller, where it is another one.
+    io: Option<Box<Snapshot>>,
     /// Of the tree that this was made from.
     stamp: Stamp,
 }
@@ -101,6 +103,10 @@ impl Snapshot {
             let path = Arc::clone(&entry.path);
             self.rows.insert(entry.id, Row { path, identity });
         }
+        match tree.own_io() {
+            Some(io) => self.io.get_or_insert_default().follow(io),
+            None => self.io = None,
+        }
     }
 
     /// Whether this was made from that state of the tree.
@@ -113,6 +119,18 @@ impl Snapshot {
     #[must_use]
     pub fn identity(&self, id: CgroupId) -> Option<&Identity> {
         self.rows.get(&id).map(|row| &*row.identity)
+    }
+
+    /// Whether the io controller has a hierarchy of its own, so that an id there means another cgroup.
+    #[must_use]
+    pub fn has_own_io(&self) -> bool {
+        self.io.is_some()
+    }
+
+    /// Whose a cgroup of the hierarchy that has the io controller is, by its id there.
+    #[must_use]
+    pub fn io_identity(&self, id: CgroupId) -> Option<&Identity> {
+        self.io.as_deref().unwrap_or(self).identity(id)
     }
 }
 
@@ -148,6 +166,21 @@ mod tests {
         assert_eq!(snapshot.identity(CgroupId(1)), Some(&other));
         assert_eq!(snapshot.identity(CgroupId(2)), Some(&pod()));
         assert_eq!(snapshot.identity(CgroupId(3)), None);
+    }
+
+    #[test]
+    fn the_same_id_is_another_cgroup_in_the_io_hierarchy() {
+        let (root, path) = (Arc::from("/"), Arc::from(POD));
+        let tree: CgroupTree = [entry(1, &root, State::Live)].into_iter().collect();
+        let mut snapshot = Snapshot::of(&tree);
+        assert_eq!(snapshot.io_identity(CgroupId(1)), snapshot.identity(CgroupId(1)));
+
+        let io: CgroupTree = [entry(1, &path, State::Live)].into_iter().collect();
+        let tree = tree.with_io(Arc::new(io));
+        assert!(!snapshot.is_of(&tree));
+        snapshot.follow(&tree);
+        assert_eq!(snapshot.io_identity(CgroupId(1)), Some(&pod()));
+        assert_eq!(snapshot.identity(CgroupId(1)), Some(&Identity::Other { path: root }));
     }
 
     #[test]

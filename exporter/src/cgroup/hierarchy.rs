@@ -92,6 +92,20 @@ impl Hierarchy {
         })
     }
 
+    /// Finds the hierarchy that has the io controller, which cgroup v1 calls blkio; where v1 has none, it is in v2.
+    #[must_use]
+    pub fn find_io(paths: &HostPaths) -> Option<Self> {
+        Self::find_v1(paths, "blkio").or_else(|| Self::find_unified(paths))
+    }
+
+    /// Whether both are mounts of one hierarchy, so that an id means the same cgroup in both.
+    #[must_use]
+    pub fn is_same_as(&self, other: &Self) -> bool {
+        // There is only one cgroup2 hierarchy, and two controllers of v1 that share one are usually one mount.
+        self.mount_point == other.mount_point
+            || (self.version == Version::V2 && other.version == Version::V2)
+    }
+
     /// Finds the cgroup2 hierarchy, whatever controllers it has: on a hybrid machine it has none.
     #[must_use]
     pub fn find_unified(paths: &HostPaths) -> Option<Self> {
@@ -305,6 +319,24 @@ mod tests {
         let subtree = "/sys/fs/cgroup/cpu,cpuacct";
         check(CONTAINER_V1_SUBTREE, None, Version::V1, subtree, "/docker/0123");
         check(BLANK, None, Version::V2, "/mnt/my cgroups\\", "/");
+    }
+
+    #[test]
+    fn finds_the_hierarchy_with_the_io_controller() {
+        let check = |mounts: &str, point: &str, is_same: bool| {
+            let dir = tempfile::tempdir().unwrap();
+            fs::create_dir(dir.path().join("self")).unwrap();
+            fs::write(dir.path().join("self/mountinfo"), mounts).unwrap();
+            let paths = HostPaths { proc: dir.path().to_owned(), ..HostPaths::default() };
+            let io = Hierarchy::find_io(&paths).unwrap();
+            assert_eq!(io.mount_point, Path::new(point), "{mounts}");
+            assert_eq!(io.is_same_as(&parse(mounts, None).unwrap()), is_same, "{mounts}");
+        };
+        check(V2, "/sys/fs/cgroup", true);
+        check(CONTAINER_V2, "/host/sys/fs/cgroup", true);
+        check(FIXTURE_V1, "/sys/fs/cgroup/blkio", false);
+        check(SYSTEMD_HYBRID, "/sys/fs/cgroup/unified", false);
+        check("1 2 0:3 / /cg rw - cgroup cgroup rw,cpu,blkio", "/cg", true);
     }
 
     #[test]

@@ -2,6 +2,7 @@
 
 use std::io;
 
+pub mod follow;
 pub mod hierarchy;
 pub mod tree;
 pub mod watch;

@@ -51,6 +51,13 @@ impl Roster {
         &self.tree
     }
 
+    /// Keeps the tree of the hierarchy that has the io controller in this one.
+    pub(super) fn put_io(&mut self, io: &Arc<CgroupTree>) {
+        if self.tree.own_io().is_none_or(|known| known.stamp() != io.stamp()) {
+            Arc::make_mut(&mut self.tree).put_io(Arc::clone(io));
+        }
+    }
+
     pub(super) fn has_room(&self) -> bool {
         self.live.len() < self.max_cgroups
     }

@@ -40,6 +40,8 @@ impl CgroupEntry {
 #[derive(Clone, Debug, Default)]
 pub struct CgroupTree {
     entries: BTreeMap<CgroupId, CgroupEntry>,
+    /// The hierarchy that has the io controller, where it is another one.
+    io: Option<Arc<CgroupTree>>,
     stamp: Stamp,
 }
 
@@ -84,6 +86,30 @@ impl CgroupTree {
     #[must_use]
     pub fn stamp(&self) -> &Stamp {
         &self.stamp
+    }
+
+    /// The hierarchy that has the io controller; this one, unless it has its own (cgroup v1).
+    #[must_use]
+    pub fn io(&self) -> &Self {
+        self.own_io().unwrap_or(self)
+    }
+
+    /// The hierarchy that has the io controller, where it is another one.
+    #[must_use]
+    pub fn own_io(&self) -> Option<&Self> {
+        self.io.as_deref()
+    }
+
+    /// Says that another hierarchy has the io controller.
+    #[must_use]
+    pub fn with_io(mut self, io: Arc<Self>) -> Self {
+        self.put_io(io);
+        self
+    }
+
+    pub(super) fn put_io(&mut self, io: Arc<Self>) {
+        self.stamp = Stamp::default();
+        self.io = Some(io);
     }
 
     pub(super) fn put(&mut self, entry: CgroupEntry) {

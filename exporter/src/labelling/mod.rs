@@ -7,7 +7,11 @@
 mod accumulate;
 pub mod relabel;
 
-use std::{borrow::Cow, collections::HashMap, sync::Arc};
+use std::{
+    borrow::Cow,
+    collections::{HashMap, HashSet},
+    sync::Arc,
+};
 
 use self::accumulate::{Accumulator, Contribution, Lifetime};
 use crate::{
@@ -52,18 +56,16 @@ impl Labeller {
     ///
     /// A family that is missing, because its source failed, keeps what it has for the next collection.
     pub fn label(&mut self, families: Vec<Family>, snapshot: &Snapshot) -> Labelled {
-        let mut unresolved: Vec<CgroupId> = families
+        let unresolved: HashSet<(bool, CgroupId)> = families
             .iter()
             .flat_map(|family| &family.samples)
+            .filter(|sample| matches!(Whose::of(sample.subject, snapshot), Whose::Unresolved))
             .filter_map(|sample| match sample.subject {
-                Subject::Cgroup(id) | Subject::Subtree(id) if snapshot.identity(id).is_none() => {
-                    Some(id)
-                }
-                _ => None,
+                Subject::Node => None,
+                Subject::Cgroup(id) | Subject::Subtree(id) => Some((false, id)),
+                Subject::IoCgroup(id) => Some((snapshot.has_own_io(), id)),
             })
             .collect();
-        unresolved.sort_unstable();
-        unresolved.dedup();
         let families =
             families.into_iter().map(|family| self.label_family(family, snapshot)).collect();
         Labelled { families, n_unresolved: unresolved.len() }
@@ -121,6 +123,7 @@ impl<'a> Whose<'a> {
             Subject::Cgroup(id) | Subject::Subtree(id) => {
                 snapshot.identity(id).map_or(Self::Unresolved, Self::Known)
             }
+            Subject::IoCgroup(id) => snapshot.io_identity(id).map_or(Self::Unresolved, Self::Known),
         }
     }
 
@@ -159,6 +162,8 @@ impl<'a> Whose<'a> {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::Arc;
+
     use expect_test::{Expect, expect};
 
     use super::Labeller;
@@ -197,7 +202,7 @@ mod tests {
             labels: vec![("own", "o".into())],
             value: Value::Number(match subject {
                 Subject::Node => 0.0,
-                Subject::Cgroup(id) | Subject::Subtree(id) => {
+                Subject::Cgroup(id) | Subject::Subtree(id) | Subject::IoCgroup(id) => {
                     f64::from(u32::try_from(id.0).unwrap())
                 }
             }),
@@ -266,6 +271,33 @@ mod tests {
                 g{cluster="x",container_id="0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef",own="o",pod_uid="0c3e7a66-d7b6-4e0d-8a4e-5a4f6f3e2a10"} 1
                 unresolved 1"#]],
         );
+    }
+
+    #[test]
+    fn a_container_has_the_same_labels_in_both_hierarchies() {
+        let io = |paths: &[&str]| {
+            let container = format!("{POD}/{CONTAINER}");
+            let container_id = format!("container_id=\"{CONTAINER}\"");
+            let cpu = tree(&["/", &container]);
+            let snapshot = match paths {
+                [] => Snapshot::of(&cpu),
+                paths => Snapshot::of(&cpu.with_io(Arc::new(tree(paths)))),
+            };
+            let samples = [Subject::Cgroup(CgroupId(2)), Subject::IoCgroup(CgroupId(2))]
+                .map(|subject| Sample { subject, labels: vec![], value: Value::Number(1.0) });
+            let family = Family { desc: &COUNTER, samples: samples.into() };
+            let labelled = Labeller::default().label(vec![family], &snapshot);
+            let text = encode(&Page::new(labelled.families), Format::Text004);
+            let text = String::from_utf8(text).unwrap();
+            let n_of_container = text.lines().filter(|line| line.contains(&container_id)).count();
+            let total = text.lines().find(|line| line.contains(&container_id)).unwrap();
+            (n_of_container, total.ends_with(" 2"), labelled.n_unresolved)
+        };
+        let container = format!("{POD}/{CONTAINER}");
+        assert_eq!(io(&[]), (1, true, 0), "one hierarchy");
+        assert_eq!(io(&["/a", &container]), (1, true, 0), "two, the same container");
+        assert_eq!(io(&[&container, "/a"]), (1, false, 0), "two, another cgroup of that number");
+        assert_eq!(io(&["/a"]), (1, false, 1), "two, and unknown in one");
     }
 
     #[test]

@@ -9,7 +9,7 @@ use std::{
 use tokio::{task, time};
 
 use super::{Collected, Source, SourceError};
-use crate::{cgroup::tree::CgroupTree, subject::CgroupId};
+use crate::{cgroup::tree::CgroupTree, subject::Subject};
 
 /// How long a collection waits for a source; Prometheus' default for a whole scrape is 10 s.
 pub const SOURCE_TIMEOUT: Duration = Duration::from_secs(5);
@@ -22,7 +22,7 @@ const MAX_PENDING: usize = 16_384;
 pub struct SourceSlot {
     name: &'static str,
     source: Arc<Mutex<Box<dyn Source>>>,
-    freed: Arc<Mutex<Vec<CgroupId>>>,
+    freed: Arc<Mutex<Vec<Subject>>>,
 }
 
 /// What became of one source in one collection.
@@ -50,7 +50,7 @@ impl SourceSlot {
         self.name
     }
 
-    fn add_freed(&self, freed: &[CgroupId]) {
+    fn add_freed(&self, freed: &[Subject]) {
         let mut pending = self.freed.lock().unwrap_or_else(PoisonError::into_inner);
         let room = MAX_PENDING.saturating_sub(pending.len());
         pending.extend(freed.iter().take(room));
@@ -76,7 +76,7 @@ impl SourceSlot {
 pub async fn gather(
     slots: &[SourceSlot],
     tree: &Arc<CgroupTree>,
-    freed: &[CgroupId],
+    freed: &[Subject],
     timeout: Duration,
 ) -> Vec<Gathered> {
     let started = Instant::now();
@@ -118,14 +118,14 @@ mod tests {
     use crate::{
         cgroup::tree::CgroupTree,
         source::{Collected, Source, SourceError, SourceStats},
-        subject::CgroupId,
+        subject::{CgroupId, Subject},
     };
 
     enum Behaviour {
         Answers,
         Panics,
         WaitsFor(mpsc::Receiver<()>),
-        Remembers(mpsc::Sender<Vec<CgroupId>>),
+        Remembers(mpsc::Sender<Vec<Subject>>),
     }
 
     struct Fake(&'static str, Behaviour);
@@ -138,7 +138,7 @@ mod tests {
         fn collect(
             &mut self,
             _tree: &CgroupTree,
-            freed: &[CgroupId],
+            freed: &[Subject],
         ) -> Result<Collected, SourceError> {
             match &self.1 {
                 Behaviour::Answers => {}
@@ -188,9 +188,12 @@ mod tests {
         let (sender, seen) = mpsc::channel();
         let slots = [slot("remembers", Behaviour::Remembers(sender))];
         let tree = Arc::new(CgroupTree::default());
-        for freed in [&[CgroupId(7)][..], &[]] {
+        for freed in [&[Subject::Cgroup(CgroupId(7))][..], &[]] {
             gather(&slots, &tree, freed, Duration::from_secs(5)).await;
         }
-        assert_eq!(seen.try_iter().collect::<Vec<_>>(), [vec![CgroupId(7)], vec![]]);
+        assert_eq!(
+            seen.try_iter().collect::<Vec<_>>(),
+            [vec![Subject::Cgroup(CgroupId(7))], vec![]]
+        );
     }
 }

@@ -12,7 +12,7 @@ use self::{
     host::kept_files::ReadError,
     probe::{ProbeError, ProbeStats},
 };
-use crate::{cgroup::tree::CgroupTree, metric::Family, subject::CgroupId};
+use crate::{cgroup::tree::CgroupTree, metric::Family, subject::Subject};
 
 /// Something that gives families of samples when asked; it may block.
 pub trait Source: Send {
@@ -23,7 +23,7 @@ pub trait Source: Send {
     ///
     /// `tree` has every cgroup that is alive or died lately; `freed` those whose time is up since the last call that
     /// this source answered, whose state is to be freed, in the kernel too.
-    fn collect(&mut self, tree: &CgroupTree, freed: &[CgroupId]) -> Result<Collected, SourceError>;
+    fn collect(&mut self, tree: &CgroupTree, freed: &[Subject]) -> Result<Collected, SourceError>;
 }
 
 /// What one collection of one source gave.

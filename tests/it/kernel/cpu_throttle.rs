@@ -100,7 +100,7 @@ fn entries_of_freed_cgroups_leave_the_kernel() {
     drop(limited);
     // As long as the cgroup is remembered, its last values are, too.
     assert!(histogram(&probe.read(), id).is_some());
-    assert_eq!(histogram(&probe.read_and_free(&[id]), id), None);
+    assert_eq!(histogram(&probe.read_and_free(&[Subject::Cgroup(id)]), id), None);
 }
 
 /// While `kernel.bpf_stats_enabled` is 1, the runs of both programs are counted; what they cost is printed beside the

@@ -50,6 +50,16 @@ pub struct WatchStats {
     pub over_cap: u64,
 }
 
+impl WatchStats {
+    /// Adds those of another watcher.
+    pub(super) fn add(&mut self, other: Self) {
+        self.rescans += other.rescans;
+        self.overflows += other.overflows;
+        self.watch_failures += other.watch_failures;
+        self.over_cap += other.over_cap;
+    }
+}
+
 /// Why cgroups may come and go unnoticed until the tree is read again.
 #[derive(Debug, thiserror::Error)]
 pub enum WatchError {
@@ -171,6 +181,11 @@ impl CgroupWatcher {
             self.rescan(now);
         }
         Refreshed { tree: Arc::clone(self.roster.tree()), freed: self.roster.take_freed() }
+    }
+
+    /// Keeps the tree of the hierarchy that has the io controller in this one's.
+    pub(super) fn put_io(&mut self, io: &Arc<CgroupTree>) {
+        self.roster.put_io(io);
     }
 
     /// The cgroups as of the last refresh.

@@ -16,7 +16,7 @@ use crate::{
         Collected, Source, SourceError, SourceStats,
         host::kept_files::{FileReader, ReadError},
     },
-    subject::CgroupId,
+    subject::{CgroupId, Subject},
 };
 
 /// What one reader keeps about one cgroup: its open files and its last numbers.
@@ -152,11 +152,7 @@ impl<A: Account> Source for CgroupFiles<A> {
         self.name
     }
 
-    fn collect(
-        &mut self,
-        tree: &CgroupTree,
-        _freed: &[CgroupId],
-    ) -> Result<Collected, SourceError> {
+    fn collect(&mut self, tree: &CgroupTree, _freed: &[Subject]) -> Result<Collected, SourceError> {
         let reading = self.reader.read(tree)?;
         let failure = reading.first_failure.as_ref().map(|error| one_line(error));
         if let Some(error) = failure.as_ref().filter(|error| self.reported.as_ref() != Some(error))

@@ -6,7 +6,7 @@ use crate::{
     cgroup::tree::CgroupTree,
     metric::{Desc, Family, Kind, Sample, Value},
     source::{Collected, Source, SourceError, SourceStats},
-    subject::{CgroupId, Subject},
+    subject::Subject,
 };
 
 /// The families of this source.
@@ -73,7 +73,7 @@ impl Source for ProcessSource {
     fn collect(
         &mut self,
         _tree: &CgroupTree,
-        _freed: &[CgroupId],
+        _freed: &[Subject],
     ) -> Result<Collected, SourceError> {
         Ok(Collected { families: read()?, stats: SourceStats::Plain })
     }

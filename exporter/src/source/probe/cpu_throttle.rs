@@ -15,10 +15,7 @@ use super::{
     maps::{Reader, TableDef, bounds_seconds, seconds},
     owner,
 };
-use crate::{
-    metric::{Desc, Family, Kind, OwnLabels, Sample, Value},
-    subject::{CgroupId, Subject},
-};
+use crate::metric::{Desc, Family, Kind, OwnLabels, Sample, Value};
 
 pub(super) const PROBE: ProbeDef = ProbeDef {
     name: "cpu_throttle",
@@ -94,7 +91,7 @@ fn globals(types: &KernelTypes, _host: &ProbeHost) -> Result<Globals, BtfError> 
 
 fn read(maps: &mut Reader<'_>) -> Result<Vec<Family>, MapError> {
     let sample = |(cgroup_id, throttles): (u64, Throttles)| Sample {
-        subject: Subject::Cgroup(CgroupId(cgroup_id)),
+        subject: THROTTLES.subject(cgroup_id),
         labels: OwnLabels::new(),
         value: Value::Histogram(seconds(&throttles, &BOUNDS_SECONDS)),
     };

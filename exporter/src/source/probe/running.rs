@@ -78,7 +78,7 @@ pub struct Probe {
     /// What the programs say of single events, if they were asked to.
     lines: Option<Lines>,
     /// Whose entries in the kernel's maps belong to no cgroup that is known, and for how many collections.
-    unknown: HashMap<CgroupId, u32>,
+    unknown: HashMap<Subject, u32>,
 }
 
 /// After how many collections an entry whose cgroup was never seen is freed in the kernel.
@@ -100,11 +100,11 @@ impl Probe {
     }
 
     /// Frees the kernel's entries of cgroups that are gone for good.
-    fn forget(&mut self, freed: &[CgroupId]) -> Result<(), SourceError> {
+    fn forget(&mut self, freed: &[Subject]) -> Result<(), SourceError> {
         if freed.is_empty() {
             return Ok(());
         }
-        let owners: HashSet<u64> = freed.iter().map(|id| id.0).collect();
+        let owners: HashSet<Subject> = freed.iter().copied().collect();
         for table in self.def.tables {
             table.forget(&mut self.ebpf, &owners).map_err(|source| self.error(source))?;
         }
@@ -112,20 +112,21 @@ impl Probe {
     }
 
     /// Entries of cgroups that the tree does not have and that have waited long enough.
-    fn expired(&mut self, families: &[Family], tree: &CgroupTree) -> Vec<CgroupId> {
-        let samples = families.iter().flat_map(|family| &family.samples);
-        let seen = samples.filter_map(|sample| match sample.subject {
-            Subject::Cgroup(id) if id.0 != REMAINDER && tree.get(id).is_none() => Some(id),
-            _ => None,
-        });
-        let seen: HashSet<CgroupId> = seen.collect();
-        self.unknown.retain(|id, _| seen.contains(id));
+    fn expired(&mut self, families: &[Family], tree: &CgroupTree) -> Vec<Subject> {
+        let subjects = families.iter().flat_map(|family| &family.samples).map(|one| one.subject);
+        let is_unknown = |subject: &Subject| match *subject {
+            Subject::Node => false,
+            Subject::Cgroup(id) | Subject::Subtree(id) => is_missing(id, tree),
+            Subject::IoCgroup(id) => is_missing(id, tree.io()),
+        };
+        let seen: HashSet<Subject> = subjects.filter(is_unknown).collect();
+        self.unknown.retain(|subject, _| seen.contains(subject));
         let mut expired = Vec::new();
-        for id in seen {
-            let n_collections = self.unknown.entry(id).or_insert(0);
+        for subject in seen {
+            let n_collections = self.unknown.entry(subject).or_insert(0);
             *n_collections += 1;
             if *n_collections > UNKNOWN_COLLECTIONS {
-                expired.push(id);
+                expired.push(subject);
             }
         }
         expired
@@ -146,6 +147,11 @@ impl Probe {
     fn error(&self, source: MapError) -> ProbeError {
         ProbeError { probe: self.def.name, source }
     }
+}
+
+/// Whether an owner has no place in its hierarchy, though it should.
+fn is_missing(id: CgroupId, hierarchy: &CgroupTree) -> bool {
+    id.0 != REMAINDER && hierarchy.get(id).is_none()
 }
 
 /// How often a program ran and for how long, while the kernel keeps such statistics.
@@ -186,7 +192,7 @@ impl Source for Probe {
         self.def.name
     }
 
-    fn collect(&mut self, tree: &CgroupTree, freed: &[CgroupId]) -> Result<Collected, SourceError> {
+    fn collect(&mut self, tree: &CgroupTree, freed: &[Subject]) -> Result<Collected, SourceError> {
         if let Some(lines) = &mut self.lines {
             lines.flush();
         }
