@@ -21,6 +21,9 @@ const MAX_INDEX_AGE: Duration = Duration::from_hours(24);
 /// Debian's own keyring, for archives whose source names none.
 const KEYRING: &str = "/usr/share/keyrings/debian-archive-keyring.gpg";
 
+/// The folder of sources that have source packages.
+const SOURCES: &str = "source";
+
 /// Nothing that a person has is taken away for what is installed.
 const INSTALL: &[&str] = &["install", "--yes", "--no-install-recommends", "--no-remove"];
 
@@ -101,6 +104,15 @@ impl Apt {
             fs::remove_dir_all(&downloads)
                 .with_context(|| format!("failed to remove {}", downloads.display()))?;
         }
+        Ok(())
+    }
+
+    /// Downloads the files of a source package into a folder, from the one suite that sources are taken from.
+    pub(crate) fn download_source(&self, name: &str, into: &Path) -> Result<()> {
+        process::output(self.command("apt-get", SOURCES).args(["--quiet", "update"]))?;
+        let mut download = self.command("apt-get", SOURCES);
+        download.args(["--quiet", "source", "--download-only", name]);
+        process::output(download.current_dir(into))?;
         Ok(())
     }
 
@@ -187,15 +199,15 @@ impl Apt {
         Ok(text.lines().filter_map(version).collect())
     }
 
-    /// Writes two folders of sources: `all` to download from, and `own` to install from.
+    /// Writes three folders of sources: `all` to download from, `own` to install from, and one for source packages.
     ///
     /// A package that is installed must come from the machine's own release (or its backports): with other suites in
     /// sight apt would take the newest of every dependency, and half upgrade the machine.
     fn write_sources(&self, archives: &sources::Archives, main: &sources::Archive) -> Result<()> {
-        for part in ["all", "own", "lists/partial", "cache"] {
+        for part in ["all", "own", SOURCES, "lists/partial", "lists-source/partial", "cache"] {
             let dir = self.dir.join(part);
             // The machine may have another release, or another mirror, since the last time.
-            if ["all", "own"].contains(&part) && dir.exists() {
+            if ["all", "own", SOURCES].contains(&part) && dir.exists() {
                 fs::remove_dir_all(&dir)
                     .with_context(|| format!("failed to remove {}", dir.display()))?;
             }
@@ -222,7 +234,7 @@ impl Apt {
                 self.write_source("all", &format!("{codename}-backports"), main)?;
             }
         }
-        Ok(())
+        self.write_source(SOURCES, sources::SOURCE_SUITE, main)
     }
 
     fn write_source(&self, part: &str, suite: &str, archive: &sources::Archive) -> Result<()> {
@@ -230,8 +242,9 @@ impl Apt {
         let path = self.dir.join(part).join(file_name);
         let keyring = archive.signed_by.as_deref().unwrap_or(KEYRING);
         let uris = &archive.uris;
+        let types = if part == SOURCES { "deb-src" } else { "deb" };
         let text = format!(
-            "Types: deb\nURIs: {uris}\nSuites: {suite}\nComponents: main\nSigned-By: {keyring}\n"
+            "Types: {types}\nURIs: {uris}\nSuites: {suite}\nComponents: main\nSigned-By: {keyring}\n"
         );
         fs::write(&path, text).with_context(|| format!("failed to write {}", path.display()))
     }
@@ -244,10 +257,12 @@ impl Apt {
 
     fn options(&self, part: &str) -> Vec<String> {
         let dir = self.dir.display();
+        // An update removes the lists of suites that its sources do not name.
+        let lists = if part == SOURCES { "lists-source" } else { "lists" };
         let options = [
             "Dir::Etc::sourcelist=/dev/null".into(),
             format!("Dir::Etc::sourceparts={dir}/{part}"),
-            format!("Dir::State::lists={dir}/lists"),
+            format!("Dir::State::lists={dir}/{lists}"),
             format!("Dir::Cache={dir}/cache"),
             format!("Dir::Cache::pkgcache={part}.bin"),
             "Dir::Cache::srcpkgcache=".into(),

@@ -9,6 +9,9 @@ use anyhow::{Context as _, Result};
 /// Debian's suites, oldest first, whose archive has what the project takes from it.
 pub(crate) const SUITES: &[&str] = &["bullseye", "bookworm", "trixie", "sid"];
 
+/// The suite that source packages are taken from: the last one that has the sources of Kubernetes whole.
+pub(crate) const SOURCE_SUITE: &str = "bookworm";
+
 /// One archive, as the machine names it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Archive {

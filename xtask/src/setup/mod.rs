@@ -1,6 +1,7 @@
 //! `cargo xtask setup`: brings what the project needs and this machine lacks, and does nothing where all is there.
 
 mod bpf_linker;
+pub(crate) mod kubernetes;
 pub(crate) mod packages;
 mod rust_src;
 mod tools;
@@ -24,6 +25,8 @@ pub(crate) enum Purpose {
     Kernel,
     /// The kernel tests in virtual machines, without what other tests need.
     Vm,
+    /// The tests against a real Kubernetes on this machine, without what other tests need.
+    Cluster,
     /// The check of the Vagrantfile.
     Vagrant,
     /// Everything.
@@ -74,7 +77,8 @@ struct Requirement {
     bring: fn(&Setup) -> Result<String>,
 }
 
-const BUILD: &[Purpose] = &[Purpose::Run, Purpose::Test, Purpose::Kernel, Purpose::Vm];
+const BUILD: &[Purpose] =
+    &[Purpose::Run, Purpose::Test, Purpose::Kernel, Purpose::Vm, Purpose::Cluster];
 const KERNEL_TESTS: &[Purpose] = &[Purpose::Kernel, Purpose::Vm];
 
 const REQUIREMENTS: &[Requirement] = &[
@@ -143,6 +147,22 @@ const REQUIREMENTS: &[Requirement] = &[
         bring: |setup| packages::E2FSPROGS.bring(setup),
     },
     Requirement {
+        name: "kubernetes",
+        why: "cluster tests run a real API server; this takes some minutes, once",
+        purposes: &[Purpose::Cluster],
+        without: Without::Fails,
+        present: kubernetes::components_present,
+        bring: kubernetes::bring_components,
+    },
+    Requirement {
+        name: "etcd and kubectl",
+        why: "the API server keeps its objects in the one, tests make them with the other",
+        purposes: &[Purpose::Cluster],
+        without: Without::Fails,
+        present: kubernetes::peers_present,
+        bring: kubernetes::bring_peers,
+    },
+    Requirement {
         name: "vagrant",
         why: "a test lets it read the Vagrantfile",
         purposes: &[Purpose::Vagrant],
@@ -164,7 +184,7 @@ const REQUIREMENTS: &[Requirement] = &[
 pub(crate) fn run(purpose: Purpose) -> Result<()> {
     let kernels: &[&str] = match purpose {
         Purpose::Vm | Purpose::All => kernel::DEFAULT,
-        Purpose::Run | Purpose::Test | Purpose::Kernel | Purpose::Vagrant => &[],
+        Purpose::Run | Purpose::Test | Purpose::Kernel | Purpose::Cluster | Purpose::Vagrant => &[],
     };
     let setup = Setup::open()?;
     let brought = ensure_with(&setup, purpose, kernels)?;

@@ -121,7 +121,7 @@ fn is_static(path: &Path) -> bool {
 }
 
 /// The newest offered version of a package that begins so; any version with an empty prefix.
-fn newest(apt: &Apt, name: &str, prefix: &str) -> Result<Package> {
+pub(super) fn newest(apt: &Apt, name: &str, prefix: &str) -> Result<Package> {
     let find =
         |versions: &[String]| versions.iter().find(|version| version.starts_with(prefix)).cloned();
     let mut versions = apt.versions(name)?;
@@ -136,13 +136,13 @@ fn newest(apt: &Apt, name: &str, prefix: &str) -> Result<Package> {
     Ok(Package { name: name.into(), version })
 }
 
-fn described(packages: &[Package]) -> String {
+pub(super) fn described(packages: &[Package]) -> String {
     let described = |package: &Package| format!("{} {}", package.name, package.version);
     let all: Vec<String> = packages.iter().map(described).collect();
     format!("{} unpacked in the cache", all.join(", "))
 }
 
-fn remove(dir: &Path) -> Result<()> {
+pub(super) fn remove(dir: &Path) -> Result<()> {
     if !dir.exists() {
         return Ok(());
     }

@@ -36,6 +36,8 @@ pub(crate) enum Part {
     Kernel,
     /// The same kernel tests on other kernels, in virtual machines.
     Vm,
+    /// Tests against a real Kubernetes on this machine, as root.
+    Cluster,
     /// Whether Vagrant takes the Vagrantfile.
     Vagrant,
     /// Formatting, tidiness, lints, and all of the above.
@@ -111,7 +113,10 @@ pub(crate) fn run(options: &Options) -> Result<()> {
         part("page", &mut || page(&setup, options));
     }
     if wanted(Part::Kernel) {
-        part("kernel", &mut || on_this_kernel(&setup, options));
+        part("kernel", &mut || on_this_machine(&setup, options, "kernel::"));
+    }
+    if wanted(Part::Cluster) {
+        part("cluster", &mut || on_this_machine(&setup, options, "cluster::"));
     }
     if wanted(Part::Vagrant) {
         part("vagrant", &mut || vagrant::validate(&setup));
@@ -140,6 +145,10 @@ pub(crate) fn environment(command: &mut Command, setup: &Setup, podmeter: &Path)
         }
     }
     command.env("PODMETER_PYTHON_PATH", setup::python_path(&setup.cache));
+    let kubernetes = setup::kubernetes::folder(&setup.cache);
+    if kubernetes.exists() {
+        command.env("PODMETER_KUBERNETES", kubernetes);
+    }
 }
 
 /// Brings what the part needs.
@@ -149,6 +158,7 @@ fn prepare(part: Part, guests: &[Guest]) -> Result<Setup> {
         Part::Unit => setup::ensure(Purpose::Run),
         Part::Kernel => setup::ensure(Purpose::Kernel),
         Part::Page => setup::ensure(Purpose::Test),
+        Part::Cluster => setup::ensure(Purpose::Cluster),
         Part::Vm => setup::ensure_kernels(Purpose::Vm, &kernels),
         Part::Vagrant => setup::ensure(Purpose::Vagrant),
         Part::All => setup::ensure_kernels(Purpose::All, &kernels),
@@ -167,29 +177,28 @@ fn page(setup: &Setup, options: &Options) -> Result<Count> {
     let podmeter = cargo::build_podmeter(Build::Debug)?;
     let mut command = cargo::cargo();
     command.args(["test", "--package", "podmeter-tests", "--no-fail-fast", "--"]);
-    command.args(["--skip", "kernel::"]).args(&options.filter);
+    command.args(["--skip", "kernel::", "--skip", "cluster::"]).args(&options.filter);
     environment(&mut command, setup, &podmeter);
     counted(&mut command)
 }
 
-fn on_this_kernel(setup: &Setup, options: &Options) -> Result<Count> {
+/// Runs the tests of one module as root, one after the other.
+fn on_this_machine(setup: &Setup, options: &Options, module: &str) -> Result<Count> {
     let podmeter = cargo::build_podmeter(Build::Debug)?;
     let tests = cargo::build_tests(Build::Debug)?;
     let Some(mut command) = process::as_root(&tests) else {
+        let part = module.trim_end_matches(':');
         bail!(
-            "kernel tests need root, and sudo wants a password: run \
-             `sudo --preserve-env cargo xtask test kernel`"
+            "{part} tests need root, and sudo wants a password: run \
+             `sudo --preserve-env cargo xtask test {part}`"
         );
     };
     // Cargo runs tests in the folder of their package.
     command.current_dir(cargo::root().join("tests"));
-    command.args([kernel_filter(options), "--test-threads=1", "--show-output"]);
+    let filter = options.filter.as_deref().unwrap_or(module);
+    command.args([filter, "--test-threads=1", "--show-output"]);
     environment(&mut command, setup, &podmeter);
     counted(&mut command)
-}
-
-fn kernel_filter(options: &Options) -> &str {
-    options.filter.as_deref().unwrap_or("kernel::")
 }
 
 /// Runs tests on this terminal and counts their verdicts.
