@@ -1,4 +1,5 @@
-//! One test binary: `page` and `docs` need no privileges, `kernel` needs root and runs here and in virtual machines.
+//! One test binary: `page` and `docs` need no privileges, `kernel` needs root and runs here and in virtual machines,
+//! `cluster` needs root and a real Kubernetes.
 
 #![expect(
     clippy::cast_precision_loss,
@@ -9,6 +10,7 @@
     reason = "tests panic to fail, print what the reader of a failure needs, and count to less than 2^53"
 )]
 
+mod cluster;
 mod docs;
 mod kernel;
 mod page;

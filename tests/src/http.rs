@@ -1,6 +1,13 @@
 //! Requests to a server on this machine.
 
-use std::time::Duration;
+use std::{fs, path::Path, sync::Arc, time::Duration};
+
+use serde_json::Value;
+use ureq::{
+    Agent, Body,
+    http::Response,
+    tls::{Certificate, RootCerts, TlsConfig},
+};
 
 /// Longest that a test waits for an answer.
 const TIMEOUT: Duration = Duration::from_secs(30);
@@ -34,15 +41,63 @@ pub fn get(url: &str, headers: &[(&str, &str)]) -> Answer {
 
 /// Asks for a URL where the server may not be there yet.
 pub fn try_get(url: &str, headers: &[(&str, &str)]) -> Result<Answer, ureq::Error> {
-    let config = ureq::Agent::config_builder()
-        .http_status_as_error(false)
-        .timeout_global(Some(TIMEOUT))
-        .build();
-    let mut request = ureq::Agent::from(config).get(url);
+    get_with(&agent(None), url, headers)
+}
+
+/// Which server's certificate is good.
+#[derive(Clone, Copy, Debug)]
+pub enum Trust<'a> {
+    /// One that is signed by the certificate in this file.
+    Authority(&'a Path),
+    /// Any.
+    Anybody,
+}
+
+/// Asks for an `https` URL.
+pub fn try_get_https(
+    url: &str,
+    trust: Trust<'_>,
+    headers: &[(&str, &str)],
+) -> Result<Answer, ureq::Error> {
+    let provider = Arc::new(rustls::crypto::ring::default_provider());
+    let tls = TlsConfig::builder().unversioned_rustls_crypto_provider(provider);
+    let tls = match trust {
+        Trust::Authority(file) => {
+            let pem = fs::read(file).expect("the authority's certificate can be read");
+            let certificate = Certificate::from_pem(&pem)?;
+            tls.root_certs(RootCerts::Specific(Arc::new(vec![certificate])))
+        }
+        Trust::Anybody => tls.disable_verification(true),
+    };
+    get_with(&agent(Some(tls.build())), url, headers)
+}
+
+/// Sends a JSON document.
+#[must_use]
+pub fn post_json(url: &str, body: &Value) -> Answer {
+    let sent = agent(None).post(url).send(body.to_string());
+    let answer = sent.and_then(answer);
+    answer.unwrap_or_else(|error| panic!("POST {url}: {error}"))
+}
+
+fn agent(tls: Option<TlsConfig>) -> Agent {
+    let mut config =
+        Agent::config_builder().http_status_as_error(false).timeout_global(Some(TIMEOUT));
+    if let Some(tls) = tls {
+        config = config.tls_config(tls);
+    }
+    config.build().new_agent()
+}
+
+fn get_with(agent: &Agent, url: &str, headers: &[(&str, &str)]) -> Result<Answer, ureq::Error> {
+    let mut request = agent.get(url);
     for (name, value) in headers {
         request = request.header(*name, *value);
     }
-    let mut response = request.call()?;
+    answer(request.call()?)
+}
+
+fn answer(mut response: Response<Body>) -> Result<Answer, ureq::Error> {
     let header = |name| {
         let value = response.headers().get(name).and_then(|value| value.to_str().ok());
         value.unwrap_or_default().to_owned()

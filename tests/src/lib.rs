@@ -10,6 +10,7 @@
 )]
 
 pub mod cgroup;
+pub mod cluster;
 pub mod exporter;
 pub mod http;
 pub mod machine;

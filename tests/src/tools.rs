@@ -3,6 +3,7 @@
 use std::{
     env,
     ffi::OsString,
+    fs,
     io::Write as _,
     path::{Path, PathBuf},
     process::{Child, Command, Output, Stdio},
@@ -63,6 +64,23 @@ impl Process {
     pub fn child(&mut self) -> &mut Child {
         &mut self.0
     }
+
+    /// Whether it has ended by itself.
+    #[must_use]
+    pub fn has_ended(&self) -> bool {
+        let stat = fs::read_to_string(format!("/proc/{}/stat", self.0.id()));
+        // Until it is waited for, one that ended is there as a zombie.
+        !stat.is_ok_and(|stat| {
+            stat.rsplit_once(") ").is_some_and(|(_, rest)| !rest.starts_with('Z'))
+        })
+    }
+
+    /// Sends it a signal, such as `-STOP`.
+    pub fn signal(&self, signal: &str) {
+        let id = self.0.id().to_string();
+        let sent = Command::new("kill").args([signal, &id]).status().expect("kill runs");
+        assert!(sent.success(), "kill {signal} {id}: {sent}");
+    }
 }
 
 impl Drop for Process {
@@ -77,6 +95,6 @@ impl Drop for Process {
 #[must_use]
 pub fn write(dir: &Path, name: &str, text: &str) -> PathBuf {
     let path = dir.join(name);
-    std::fs::write(&path, text).unwrap_or_else(|error| panic!("write {}: {error}", path.display()));
+    fs::write(&path, text).unwrap_or_else(|error| panic!("write {}: {error}", path.display()));
     path
 }
