@@ -1,6 +1,6 @@
 //! What the machine that the tests run on must be able to do.
 
-use podmeter::source::probe::{Probe, ProbeStatus};
+use podmeter::source::probe::{OffReason, Probe, ProbeStatus};
 
 /// Whether this is a virtual machine of `cargo xtask test vm`, whose kernels can attach every probe.
 #[must_use]
@@ -10,7 +10,8 @@ pub fn is_test_vm() -> bool {
 
 /// The one probe that was started, or nothing on a machine whose kernel refuses it, after checking that it says why.
 #[must_use]
-pub fn attached((mut probes, statuses): (Vec<Probe>, Vec<ProbeStatus>)) -> Option<Probe> {
+pub fn attached((mut probes, mut statuses): (Vec<Probe>, Vec<ProbeStatus>)) -> Option<Probe> {
+    statuses.retain(|status| status.state != Err(OffReason::Disabled));
     let [status] = statuses.try_into().expect("one probe was asked for");
     let ProbeStatus { name, state, reasons, instead } = status;
     let reasons = reasons.join("; ");
