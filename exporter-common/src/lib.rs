@@ -10,3 +10,4 @@ pub mod owner;
 pub mod skip;
 
 pub mod cpu_throttle;
+pub mod tcp;

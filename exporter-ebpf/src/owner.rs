@@ -23,6 +23,10 @@ offsets! {
     SOCK_CGROUP;
     /// `sock.__sk_common.skc_net.net`.
     SOCK_NET;
+    /// `sock.__sk_common.skc_state`.
+    SOCK_STATE;
+    /// `sock.__sk_common.skc_listener`, of what is no more than a request.
+    SOCK_LISTENER;
     /// `net.ns.inum`.
     NET_INUM;
     /// Not an offset: 1 where the cpu controller is in a hierarchy of cgroup v1, else 0.
@@ -79,6 +83,30 @@ pub fn of_sock(sock: usize) -> u64 {
     }
     of_cgroup(kernel::read(sock, &SOCK_CGROUP))
 }
+
+/// The owner of a `struct sock` that may be missing, or be less than a full one: a request to a listener, which is the
+/// listener's owner's, or what is left of a socket in TIME_WAIT, which knows its network namespace only.
+#[inline(always)]
+#[must_use]
+pub fn of_any_sock(sock: usize) -> u64 {
+    if sock == 0 {
+        return REMAINDER;
+    }
+    if kernel::global(&SOCKET_OWNER) == SocketOwner::NetworkNamespace as usize {
+        return of_net(kernel::read(sock, &SOCK_NET));
+    }
+    match kernel::read::<u8>(sock, &SOCK_STATE) {
+        TCP_TIME_WAIT => REMAINDER,
+        TCP_NEW_SYN_RECV => {
+            of_cgroup(kernel::read(kernel::read(sock, &SOCK_LISTENER), &SOCK_CGROUP))
+        }
+        _ => of_cgroup(kernel::read(sock, &SOCK_CGROUP)),
+    }
+}
+
+/// States of what is no full socket: elixir.bootlin.com/linux/v6.12/source/include/net/tcp_states.h#L12
+const TCP_TIME_WAIT: u8 = 6;
+const TCP_NEW_SYN_RECV: u8 = 12;
 
 /// The inode number of a `struct net`.
 #[inline(always)]

@@ -133,6 +133,14 @@ impl NetworkNamespace {
         value.unwrap_or_else(|| panic!("{} has no {protocol} {name}", path.display()))
     }
 
+    /// How many TCP sockets of it are neither listeners nor what is left of a connection in TIME_WAIT.
+    #[must_use]
+    pub fn n_open_connections(&self) -> usize {
+        let read = |family: &str| fs::read_to_string(format!("/proc/thread-self/net/{family}"));
+        let texts = self.enter(|| ["tcp", "tcp6"].map(read));
+        texts.iter().flatten().map(|text| n_open_in(text)).sum()
+    }
+
     /// Does something in it, on a thread of its own.
     pub fn enter<T: Send>(&self, work: impl FnOnce() -> T + Send) -> T {
         let namespace = fs::File::open(self.path()).expect("the namespace is there");
@@ -168,6 +176,14 @@ fn counter_in(text: &str, protocol: &str, name: &str) -> Option<u64> {
     found?.1.parse().ok()
 }
 
+/// A line has the local address, the remote one, and the state in hexadecimal digits behind its number.
+fn n_open_in(text: &str) -> usize {
+    const TIME_WAIT: &str = "06";
+    const LISTEN: &str = "0A";
+    let states = text.lines().skip(1).filter_map(|line| line.split_whitespace().nth(3));
+    states.filter(|state| ![TIME_WAIT, LISTEN].contains(state)).count()
+}
+
 fn run(command: &mut Command) {
     let output = command.output().unwrap_or_else(|error| panic!("{command:?}: {error}"));
     let errors = String::from_utf8_lossy(&output.stderr);
@@ -176,7 +192,7 @@ fn run(command: &mut Command) {
 
 #[cfg(test)]
 mod tests {
-    use super::counter_in;
+    use super::{counter_in, n_open_in};
 
     #[test]
     fn a_number_stands_below_its_name() {
@@ -184,5 +200,11 @@ mod tests {
         assert_eq!(counter_in(text, "Tcp", "RetransSegs"), Some(42));
         assert_eq!(counter_in(text, "Tcp", "InErrs"), None);
         assert_eq!(counter_in(text, "Udp", "InErrors"), None);
+    }
+
+    #[test]
+    fn listeners_and_time_wait_are_not_open() {
+        let text = "  sl  local_address rem_address   st\n   0: 0100007F:0019 00000000:0000 0A 0:0\n   1: 0100007F:0019 0100007F:8000 06 0:0\n   2: 0100007F:0019 0100007F:8001 01 0:0\n";
+        assert_eq!(n_open_in(text), 1);
     }
 }

@@ -6,6 +6,7 @@ mod cpu_throttle;
 mod ebpf_log;
 mod prometheus;
 mod restart;
+mod tcp;
 
 use podmeter_tests::cgroup::Hierarchy;
 

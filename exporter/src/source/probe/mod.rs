@@ -15,6 +15,7 @@ mod running;
 pub mod btf;
 
 mod cpu_throttle;
+mod tcp;
 
 pub use self::{
     def::{HookDef, HookKind, ProbeDef, ProgramDef, Switch},
@@ -25,4 +26,4 @@ pub use self::{
 };
 
 /// Every probe, in the order of the documentation.
-pub const PROBES: &[ProbeDef] = &[cpu_throttle::PROBE];
+pub const PROBES: &[ProbeDef] = &[cpu_throttle::PROBE, tcp::PROBE];

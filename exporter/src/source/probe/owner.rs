@@ -30,8 +30,7 @@ pub(super) fn task_globals(types: &KernelTypes, host: &ProbeHost) -> Result<Glob
     Ok(globals)
 }
 
-/// What `owner::of_sock` and `owner::of_net` of the programs read.
-#[expect(dead_code, reason = "the first probe of sockets comes with the network")]
+/// What `owner::of_sock`, `owner::of_any_sock` and `owner::of_net` of the programs read.
 pub(super) fn socket_globals(types: &KernelTypes, host: &ProbeHost) -> Result<Globals, BtfError> {
     // Before 5.15 the pointer to the cgroup shared its place with v1's class and priority, as `val`.
     let cgroup = ["sk_cgrp_data.cgroup", "sk_cgrp_data.val"];
@@ -39,6 +38,8 @@ pub(super) fn socket_globals(types: &KernelTypes, host: &ProbeHost) -> Result<Gl
     globals.extend([
         ("SOCK_CGROUP", types.offset_of_any("sock", &cgroup, 8)?),
         ("SOCK_NET", types.offset("sock", "__sk_common.skc_net.net", 8)?),
+        ("SOCK_STATE", types.offset("sock", "__sk_common.skc_state", 1)?),
+        ("SOCK_LISTENER", types.offset("sock", "__sk_common.skc_listener", 8)?),
         ("NET_INUM", types.offset("net", "ns.inum", 4)?),
         ("SOCKET_OWNER", host.socket_owner() as u32),
     ]);

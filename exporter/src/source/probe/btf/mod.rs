@@ -171,6 +171,21 @@ impl KernelTypes {
         idx.ok_or(BtfError::Prototype { name, expected })
     }
 
+    /// Checks that the first arguments of a tracepoint are pointers to these structures.
+    pub fn check_tracepoint(
+        &self,
+        name: &'static str,
+        expected: &[&'static str],
+    ) -> Result<(), BtfError> {
+        let mut found = self.tracepoint_arguments(name)?.into_iter();
+        let mut is_next =
+            |expected: &str| found.next().is_some_and(|id| self.is_pointer_to(id, expected));
+        match expected.iter().copied().find(|expected| !is_next(expected)) {
+            Some(expected) => Err(BtfError::Prototype { name, expected }),
+            None => Ok(()),
+        }
+    }
+
     /// How many arguments a tracepoint gives to a raw tracepoint program.
     pub fn n_tracepoint_arguments(&self, name: &'static str) -> Result<u32, BtfError> {
         let n_arguments = self.tracepoint_arguments(name)?.len();

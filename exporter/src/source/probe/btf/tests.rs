@@ -158,6 +158,21 @@ fn arguments_of_tracepoints_are_found() {
 }
 
 #[test]
+fn first_arguments_of_tracepoints_are_checked() {
+    let types = types(traced());
+    let check = |name, expected: &[&'static str], outcome: &str| {
+        let found = types.check_tracepoint(name, expected);
+        let found = found.map_or_else(|error| one_line(&error), |()| "ok".to_owned());
+        assert_eq!(found, outcome);
+    };
+    check("done", &["rq"], "ok");
+    let no_rq = "this kernel's done takes no pointer to struct rq where one is needed";
+    check("done", &["rq", "rq"], no_rq);
+    check("done", &["rq", "rq", "rq"], no_rq);
+    check("begun", &["rq"], "this kernel has no tracepoint begun");
+}
+
+#[test]
 fn enumerations_are_read() {
     let types = types(traced());
     assert_eq!(types.enumerators("fruit"), [("APPLE", 1), ("PEAR", 5)]);
