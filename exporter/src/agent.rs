@@ -12,7 +12,7 @@ use crate::{
     attribution::Snapshot,
     cgroup::{
         follow::{CgroupFollower, Followed},
-        hierarchy::Hierarchy,
+        hierarchy::{Hierarchy, Version},
     },
     config::Config,
     error_chain::one_line,
@@ -266,5 +266,10 @@ fn follow_cgroups(config: &Config) -> Result<(CgroupFollower, Hierarchy), String
         let error = one_line(&error);
         warn!(%error, "block IO cannot be attributed");
     }
+    // Elsewhere the kernel knows the cgroup of each socket.
+    let follower = match hierarchy.version {
+        Version::V1 => follower.with_namespaces(config.paths.proc.clone()),
+        Version::V2 => follower,
+    };
     Ok((follower, hierarchy))
 }

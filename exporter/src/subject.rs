@@ -15,6 +15,8 @@ pub enum Subject {
     /// A cgroup of the hierarchy that has the io controller, by its id there: on cgroup v1 another hierarchy than the
     /// one with the cpu controller, on v2 the same.
     IoCgroup(CgroupId),
+    /// Who is in a network namespace: all that is known of a socket where sockets are in no cgroup (cgroup v1).
+    NetworkNamespace(NetworkNamespaceId),
 }
 
 /// The kernel's 64-bit id of a cgroup (`kernfs_node.id`, the inode number of its directory).
@@ -28,6 +30,12 @@ impl fmt::Display for CgroupId {
         self.0.fmt(formatter)
     }
 }
+
+/// The inode number of a network namespace, as in `/proc/<pid>/ns/net`.
+///
+/// The kernel gives it to another one soon after its end.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct NetworkNamespaceId(pub u64);
 
 /// A container's id as its runtime gave it: 64 lower-case hexadecimal digits for containerd, CRI-O, Docker and Podman.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]

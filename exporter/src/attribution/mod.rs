@@ -3,12 +3,14 @@
 
 use std::{collections::BTreeMap, sync::Arc};
 
+use self::namespace::{NamespaceOwner, NamespaceOwners};
 use crate::{
     cgroup::tree::{CgroupTree, Stamp},
-    subject::{CgroupId, ContainerId, PodUid},
+    subject::{CgroupId, ContainerId, NetworkNamespaceId, PodUid},
 };
 
 pub mod container;
+pub mod namespace;
 
 /// Whose a cgroup is.
 ///
@@ -55,6 +57,7 @@ pub struct Snapshot {
     rows: BTreeMap<CgroupId, Row>,
     /// Of the hierarchy that has the io controller, where it is another one.
     io: Option<Box<Snapshot>>,
+    namespaces: NamespaceOwners,
     /// Of the tree that this was made from.
     stamp: Stamp,
 }
@@ -107,6 +110,7 @@ impl Snapshot {
             Some(io) => self.io.get_or_insert_default().follow(io),
             None => self.io = None,
         }
+        self.namespaces = NamespaceOwners::of(tree, |id| self.identity(id));
     }
 
     /// Whether this was made from that state of the tree.
@@ -131,6 +135,12 @@ impl Snapshot {
     #[must_use]
     pub fn io_identity(&self, id: CgroupId) -> Option<&Identity> {
         self.io.as_deref().unwrap_or(self).identity(id)
+    }
+
+    /// Whose a network namespace is; `None` for one that no known cgroup has a process in.
+    #[must_use]
+    pub fn namespace_owner(&self, id: NetworkNamespaceId) -> Option<&NamespaceOwner> {
+        self.namespaces.get(id)
     }
 }
 

@@ -96,6 +96,12 @@ impl CgroupFollower {
         Ok((Self { cpu: cpu_watcher, io }, hidden))
     }
 
+    /// Looks for the network namespaces of the cgroups' processes, too, in the host's procfs.
+    #[must_use]
+    pub fn with_namespaces(self, proc: PathBuf) -> Self {
+        Self { cpu: self.cpu.with_namespaces(proc), ..self }
+    }
+
     /// Takes in what happened since the last call; see [`CgroupWatcher::refresh`].
     pub fn refresh(&mut self, now: Instant) -> Followed {
         let mut freed = Vec::new();

@@ -4,6 +4,7 @@ use std::io;
 
 pub mod follow;
 pub mod hierarchy;
+pub mod namespaces;
 pub mod tree;
 pub mod watch;
 

@@ -9,7 +9,10 @@ use std::{
 };
 
 use crate::{
-    cgroup::tree::{CgroupEntry, CgroupTree, State},
+    cgroup::{
+        namespaces::NetworkNamespaces,
+        tree::{CgroupEntry, CgroupTree, State},
+    },
     subject::CgroupId,
 };
 
@@ -123,6 +126,13 @@ impl Roster {
             && now.saturating_duration_since(since) >= grace
         {
             self.evict();
+        }
+    }
+
+    /// What the tree says of network namespaces from now on; the tree is not touched where that is the same.
+    pub(super) fn set_namespaces(&mut self, namespaces: Arc<NetworkNamespaces>) {
+        if !Arc::ptr_eq(self.tree.namespaces(), &namespaces) {
+            Arc::make_mut(&mut self.tree).set_namespaces(namespaces);
         }
     }
 

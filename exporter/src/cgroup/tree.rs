@@ -2,7 +2,7 @@
 
 use std::{collections::BTreeMap, sync::Arc, time::Instant};
 
-use crate::subject::CgroupId;
+use crate::{cgroup::namespaces::NetworkNamespaces, subject::CgroupId};
 
 /// Whether a cgroup still exists.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -42,6 +42,7 @@ pub struct CgroupTree {
     entries: BTreeMap<CgroupId, CgroupEntry>,
     /// The hierarchy that has the io controller, where it is another one.
     io: Option<Arc<CgroupTree>>,
+    namespaces: Arc<NetworkNamespaces>,
     stamp: Stamp,
 }
 
@@ -110,6 +111,17 @@ impl CgroupTree {
     pub(super) fn put_io(&mut self, io: Arc<Self>) {
         self.stamp = Stamp::default();
         self.io = Some(io);
+    }
+
+    /// The network namespaces of their processes; empty where they are not looked for.
+    #[must_use]
+    pub fn namespaces(&self) -> &Arc<NetworkNamespaces> {
+        &self.namespaces
+    }
+
+    pub(crate) fn set_namespaces(&mut self, namespaces: Arc<NetworkNamespaces>) {
+        self.stamp = Stamp::default();
+        self.namespaces = namespaces;
     }
 
     pub(super) fn put(&mut self, entry: CgroupEntry) {

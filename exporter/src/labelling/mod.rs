@@ -15,10 +15,10 @@ use std::{
 
 use self::accumulate::{Accumulator, Contribution, Lifetime};
 use crate::{
-    attribution::{Identity, Snapshot},
+    attribution::{Identity, Snapshot, namespace::NamespaceOwner},
     metric::{Family, Kind, Sample},
     page::{Labels, PageFamily, Series},
-    subject::{CgroupId, Subject},
+    subject::Subject,
 };
 
 /// The value of the label `cgroup` on the remainder of all cgroups that are not known; no real path begins so.
@@ -36,7 +36,7 @@ pub struct Labeller {
 pub struct Labelled {
     /// The families with their final labels.
     pub families: Vec<PageFamily>,
-    /// Cgroups with measurements whose id is not known.
+    /// Cgroups and network namespaces with measurements whose id is not known.
     pub n_unresolved: usize,
 }
 
@@ -56,14 +56,14 @@ impl Labeller {
     ///
     /// A family that is missing, because its source failed, keeps what it has for the next collection.
     pub fn label(&mut self, families: Vec<Family>, snapshot: &Snapshot) -> Labelled {
-        let unresolved: HashSet<(bool, CgroupId)> = families
+        let unresolved: HashSet<Subject> = families
             .iter()
             .flat_map(|family| &family.samples)
             .filter(|sample| matches!(Whose::of(sample.subject, snapshot), Whose::Unresolved))
-            .filter_map(|sample| match sample.subject {
-                Subject::Node => None,
-                Subject::Cgroup(id) | Subject::Subtree(id) => Some((false, id)),
-                Subject::IoCgroup(id) => Some((snapshot.has_own_io(), id)),
+            .map(|sample| match sample.subject {
+                Subject::Subtree(id) => Subject::Cgroup(id),
+                Subject::IoCgroup(id) if !snapshot.has_own_io() => Subject::Cgroup(id),
+                subject => subject,
             })
             .collect();
         let families =
@@ -112,7 +112,7 @@ impl Labeller {
 enum Whose<'a> {
     Node,
     Known(&'a Identity),
-    /// Of a cgroup that the snapshot does not have.
+    /// Of a cgroup or a network namespace that the snapshot does not have.
     Unresolved,
 }
 
@@ -124,6 +124,11 @@ impl<'a> Whose<'a> {
                 snapshot.identity(id).map_or(Self::Unresolved, Self::Known)
             }
             Subject::IoCgroup(id) => snapshot.io_identity(id).map_or(Self::Unresolved, Self::Known),
+            Subject::NetworkNamespace(id) => match snapshot.namespace_owner(id) {
+                Some(NamespaceOwner::Host) => Self::Node,
+                Some(NamespaceOwner::Identity(identity)) => Self::Known(identity),
+                None => Self::Unresolved,
+            },
         }
     }
 
@@ -169,11 +174,14 @@ mod tests {
     use super::Labeller;
     use crate::{
         attribution::Snapshot,
-        cgroup::tree::{CgroupEntry, CgroupTree, State},
+        cgroup::{
+            namespaces::NetworkNamespaces,
+            tree::{CgroupEntry, CgroupTree, State},
+        },
         encode::{Format, encode},
         metric::{Desc, Family, Kind, Sample, Value},
         page::Page,
-        subject::{CgroupId, Subject},
+        subject::{CgroupId, NetworkNamespaceId, Subject},
     };
 
     const POD: &str = "/kubepods/pod0c3e7a66-d7b6-4e0d-8a4e-5a4f6f3e2a10";
@@ -197,6 +205,10 @@ mod tests {
 
     /// One counter and one gauge about each subject, with the id as value.
     fn check(paths: &[&str], subjects: &[Subject], expected: Expect) {
+        check_tree(&tree(paths), subjects, expected);
+    }
+
+    fn check_tree(tree: &CgroupTree, subjects: &[Subject], expected: Expect) {
         let sample = |subject: &Subject| Sample {
             subject: *subject,
             labels: vec![("own", "o".into())],
@@ -205,12 +217,13 @@ mod tests {
                 Subject::Cgroup(id) | Subject::Subtree(id) | Subject::IoCgroup(id) => {
                     f64::from(u32::try_from(id.0).unwrap())
                 }
+                Subject::NetworkNamespace(id) => f64::from(u32::try_from(id.0).unwrap()),
             }),
         };
         let samples: Vec<_> = subjects.iter().map(sample).collect();
         let families = [&COUNTER, &GAUGE].map(|desc| Family { desc, samples: samples.clone() });
         let mut labeller = Labeller::new([("cluster".into(), "x".into())]);
-        let labelled = labeller.label(families.into(), &Snapshot::of(&tree(paths)));
+        let labelled = labeller.label(families.into(), &Snapshot::of(tree));
         let text = encode(&Page::new(labelled.families), Format::Text004);
         let text = String::from_utf8(text).unwrap();
         let lines: Vec<_> = text.lines().filter(|line| !line.starts_with('#')).collect();
@@ -298,6 +311,25 @@ mod tests {
         assert_eq!(io(&["/a", &container]), (1, true, 0), "two, the same container");
         assert_eq!(io(&[&container, "/a"]), (1, false, 0), "two, another cgroup of that number");
         assert_eq!(io(&["/a"]), (1, false, 1), "two, and unknown in one");
+    }
+
+    #[test]
+    fn a_network_namespace_is_its_pods_the_nodes_or_nobodys() {
+        let [host, pods, nobodys] = [101, 102, 103].map(NetworkNamespaceId);
+        let mut tree = tree(&[&format!("{POD}/{CONTAINER}")]);
+        let namespaces = NetworkNamespaces::of(host, [(CgroupId(1), pods)]);
+        tree.set_namespaces(Arc::new(namespaces));
+        check_tree(
+            &tree,
+            &[host, pods, nobodys].map(Subject::NetworkNamespace),
+            expect![[r#"
+                c_total{cgroup="(unresolved)",cluster="x",own="o"} 103
+                c_total{cluster="x",own="o"} 101
+                c_total{cluster="x",own="o",pod_uid="0c3e7a66-d7b6-4e0d-8a4e-5a4f6f3e2a10"} 102
+                g{cluster="x",own="o"} 101
+                g{cluster="x",own="o",pod_uid="0c3e7a66-d7b6-4e0d-8a4e-5a4f6f3e2a10"} 102
+                unresolved 1"#]],
+        );
     }
 
     #[test]

@@ -104,7 +104,7 @@ pub(super) static CGROUPS: Desc = gauge(
 );
 pub(super) static CGROUPS_UNRESOLVED: Desc = gauge(
     "podmeter_cgroups_unresolved",
-    "Cgroup ids with measurements in the last collection that no known cgroup has.",
+    "Ids with measurements in the last collection that no known cgroup has, or network namespace on cgroup v1.",
     "",
     &[],
     "the probes' maps",

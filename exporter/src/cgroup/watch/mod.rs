@@ -18,6 +18,7 @@ use inotify::Inotify;
 use crate::{
     cgroup::{
         is_vanished,
+        namespaces::NamespaceFinder,
         roster::{Admitted, Roster},
         tree::CgroupTree,
         watches::{Happening, Watches},
@@ -124,6 +125,7 @@ pub struct CgroupWatcher {
     max_cgroups: usize,
     roster: Roster,
     watches: Watches,
+    namespaces: Option<NamespaceFinder>,
     stats: WatchStats,
     /// Why the tree is incomplete between rescans.
     problem: Option<WatchError>,
@@ -160,6 +162,7 @@ impl CgroupWatcher {
             max_cgroups,
             roster: Roster::new(max_cgroups),
             watches: Watches::new(inotify),
+            namespaces: None,
             stats: WatchStats::default(),
             problem,
             left_out: false,
@@ -167,6 +170,13 @@ impl CgroupWatcher {
         };
         watcher.read_all(now)?;
         Ok(watcher)
+    }
+
+    /// Looks for the network namespaces of the cgroups' processes, too, in the host's procfs.
+    #[must_use]
+    pub fn with_namespaces(mut self, proc: PathBuf) -> Self {
+        self.namespaces = Some(NamespaceFinder::new(proc, self.root.clone()));
+        self
     }
 
     /// Takes in what happened since the last call. Does not wait, and where nothing happened, it costs one `read`.
@@ -179,6 +189,10 @@ impl CgroupWatcher {
         let incomplete = self.problem.is_some() || (self.left_out && self.roster.has_room());
         if incomplete && now.saturating_duration_since(self.last_rescan) >= RESCAN_EVERY {
             self.rescan(now);
+        }
+        if let Some(namespaces) = &mut self.namespaces {
+            let found = namespaces.refresh(self.roster.tree());
+            self.roster.set_namespaces(found);
         }
         Refreshed { tree: Arc::clone(self.roster.tree()), freed: self.roster.take_freed() }
     }

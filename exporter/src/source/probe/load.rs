@@ -177,7 +177,7 @@ fn start_one<'a>(
                 };
                 let status = ProbeStatus { name, state: Ok(hook.kind), reasons, instead };
                 let names: Names = (def.names)(&kernel.types);
-                return (Some(Probe::new(def, ebpf, hook, &host.paths, names, lines)), status);
+                return (Some(Probe::new(def, ebpf, hook, host, names, lines)), status);
             }
             Err(error) => {
                 why_off = off_reason(&error);

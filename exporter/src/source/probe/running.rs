@@ -3,15 +3,16 @@
 use std::collections::{HashMap, HashSet};
 
 use aya::{Ebpf, maps::MapError};
-use podmeter_common::owner::REMAINDER;
+use podmeter_common::owner::{REMAINDER, SocketOwner};
 
 use super::{
     def::{HookDef, HookKind, Names, ProbeDef},
     diagnostic::Lines,
+    host::ProbeHost,
     maps::{self, Reader},
 };
 use crate::{
-    cgroup::tree::CgroupTree,
+    cgroup::{namespaces::NamespaceUse, tree::CgroupTree},
     metric::Family,
     paths::HostPaths,
     source::{Collected, Source, SourceError, SourceStats},
@@ -74,17 +75,18 @@ pub struct Probe {
     ebpf: Ebpf,
     hook: &'static HookDef,
     paths: HostPaths,
+    socket_owner: SocketOwner,
     names: Names,
     /// What the programs say of single events, if they were asked to.
     lines: Option<Lines>,
-    /// Whose entries in the kernel's maps belong to no cgroup that is known, and for how many collections.
+    /// The owners of entries in the kernel's maps who are not known, and for how many collections.
     unknown: HashMap<Subject, u32>,
 }
 
-/// After how many collections an entry whose cgroup was never seen is freed in the kernel.
+/// After how many collections an entry whose owner was never seen is freed in the kernel.
 ///
-/// A cgroup that came and went between two collections leaves such an entry; at the usual 15 s between scrapes this is
-/// ten minutes.
+/// A cgroup or a network namespace that came and went between two collections leaves such an entry; at the usual 15 s
+/// between scrapes this is ten minutes.
 const UNKNOWN_COLLECTIONS: u32 = 40;
 
 impl Probe {
@@ -92,14 +94,23 @@ impl Probe {
         def: &'static ProbeDef,
         ebpf: Ebpf,
         hook: &'static HookDef,
-        paths: &HostPaths,
+        host: &ProbeHost,
         names: Names,
         lines: Option<Lines>,
     ) -> Self {
-        Self { def, ebpf, hook, paths: paths.clone(), names, lines, unknown: HashMap::new() }
+        Self {
+            def,
+            ebpf,
+            hook,
+            paths: host.paths.clone(),
+            socket_owner: host.socket_owner(),
+            names,
+            lines,
+            unknown: HashMap::new(),
+        }
     }
 
-    /// Frees the kernel's entries of cgroups that are gone for good.
+    /// Frees the kernel's entries of owners that are gone for good.
     fn forget(&mut self, freed: &[Subject]) -> Result<(), SourceError> {
         if freed.is_empty() {
             return Ok(());
@@ -111,18 +122,32 @@ impl Probe {
         Ok(())
     }
 
-    /// Entries of cgroups that the tree does not have and that have waited long enough.
+    /// Owners whose time is up: those that are not known and have waited long enough, and network namespaces that
+    /// nobody alive is in, whose values this collection still has: their number is soon another's.
     fn expired(&mut self, families: &[Family], tree: &CgroupTree) -> Vec<Subject> {
         let subjects = families.iter().flat_map(|family| &family.samples).map(|one| one.subject);
-        let is_unknown = |subject: &Subject| match *subject {
-            Subject::Node => false,
-            Subject::Cgroup(id) | Subject::Subtree(id) => is_missing(id, tree),
-            Subject::IoCgroup(id) => is_missing(id, tree.io()),
-        };
-        let seen: HashSet<Subject> = subjects.filter(is_unknown).collect();
-        self.unknown.retain(|subject, _| seen.contains(subject));
+        let subjects: HashSet<Subject> = subjects.collect();
+        let uses = tree.namespaces().uses(tree);
         let mut expired = Vec::new();
-        for subject in seen {
+        let mut unknown = HashSet::new();
+        for subject in subjects {
+            let is_unknown = match subject {
+                Subject::Node => false,
+                Subject::Cgroup(id) | Subject::Subtree(id) => is_missing(id, tree),
+                Subject::IoCgroup(id) => is_missing(id, tree.io()),
+                Subject::NetworkNamespace(id) => {
+                    if uses.get(&id) == Some(&NamespaceUse::Ended) {
+                        expired.push(subject);
+                    }
+                    !uses.contains_key(&id)
+                }
+            };
+            if is_unknown {
+                unknown.insert(subject);
+            }
+        }
+        self.unknown.retain(|subject, _| unknown.contains(subject));
+        for subject in unknown {
             let n_collections = self.unknown.entry(subject).or_insert(0);
             *n_collections += 1;
             if *n_collections > UNKNOWN_COLLECTIONS {
@@ -197,7 +222,7 @@ impl Source for Probe {
             lines.flush();
         }
         self.forget(freed)?;
-        let mut reader = Reader::new(&self.ebpf, tree, &self.paths, &self.names);
+        let mut reader = Reader::new(&self.ebpf, tree, &self.paths, &self.names, self.socket_owner);
         let families = (self.def.read)(&mut reader).map_err(|source| self.error(source))?;
         let maps = reader.into_uses();
         let skipped =
