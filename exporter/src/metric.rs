@@ -27,6 +27,35 @@ impl Kind {
     }
 }
 
+/// The type of a family as a page may say it: that of Podmeter's own families, and those that only others expose.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum FamilyType {
+    /// Only rises.
+    Counter,
+    /// Rises and falls.
+    Gauge,
+    /// Observations by size, with their sum.
+    Histogram,
+    /// Observations by quantile, with their sum.
+    Summary,
+    /// `OpenMetrics` only: labels that describe, with the value 1.
+    Info,
+    /// `OpenMetrics` only: one series per state, 0 or 1.
+    StateSet,
+    /// Not said, or not agreed upon.
+    Unknown,
+}
+
+impl From<Kind> for FamilyType {
+    fn from(kind: Kind) -> Self {
+        match kind {
+            Kind::Counter => Self::Counter,
+            Kind::Gauge => Self::Gauge,
+            Kind::Histogram => Self::Histogram,
+        }
+    }
+}
+
 /// What one family is; every family that Podmeter itself measures has one, and docs/metrics.md is made of them.
 #[derive(Debug, PartialEq, Eq)]
 pub struct Desc {

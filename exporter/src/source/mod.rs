@@ -1,4 +1,4 @@
-//! Where numbers come from: kernel probes, and the host's own files.
+//! Where numbers come from: kernel probes, the host's own files, and the pages of others.
 //!
 //! A source knows what was measured and about whom, never which labels that becomes.
 //! It gives all of its families or an error, and neither its failure nor its slowness reaches another source.
@@ -6,6 +6,7 @@
 pub mod gather;
 pub mod host;
 pub mod probe;
+pub mod upstream;
 
 use self::{
     host::kept_files::ReadError,
