@@ -46,6 +46,18 @@ pub enum FamilyType {
     Unknown,
 }
 
+impl FamilyType {
+    /// What the names of a family's samples end in, if they are not just the family's name.
+    #[must_use]
+    pub fn suffixes(self) -> &'static [&'static str] {
+        match self {
+            Self::Histogram => &["_bucket", "_sum", "_count"],
+            Self::Summary => &["_sum", "_count"],
+            Self::Counter | Self::Gauge | Self::Info | Self::StateSet | Self::Unknown => &[],
+        }
+    }
+}
+
 impl From<Kind> for FamilyType {
     fn from(kind: Kind) -> Self {
         match kind {

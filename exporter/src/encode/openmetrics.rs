@@ -5,11 +5,14 @@
 
 use super::{
     number,
-    series::{self, NumberStyle, Quotes},
+    series::{self, NumberStyle},
 };
 use crate::{
     metric::{Desc, Kind},
-    page::Page,
+    page::{
+        Page,
+        spelling::{Quotes, write_escaped},
+    },
 };
 
 const STYLE: NumberStyle =
@@ -29,7 +32,7 @@ pub(super) fn write_page(out: &mut Vec<u8>, page: &Page) {
             out.push(b'\n');
         }
         write_metadata(out, "HELP", name);
-        series::write_escaped(out, desc.help, Quotes::Escaped);
+        write_escaped(out, desc.help, Quotes::Escaped);
         out.push(b'\n');
         series::write_family(out, family, STYLE);
     }

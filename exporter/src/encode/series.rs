@@ -3,7 +3,10 @@
 use super::number;
 use crate::{
     metric::{Histogram, Value},
-    page::{Labels, PageFamily},
+    page::{
+        Labels, PageFamily,
+        spelling::{Quotes, write_escaped},
+    },
 };
 
 /// How one format writes numbers.
@@ -91,32 +94,4 @@ fn write_name(out: &mut Vec<u8>, name: &str, suffix: &str, labels: &Labels, boun
         out.push(b'}');
     }
     out.push(b' ');
-}
-
-/// What happens to `"`.
-#[derive(Clone, Copy, PartialEq, Eq)]
-pub(super) enum Quotes {
-    /// It is written as `\"`.
-    Escaped,
-    /// It stays.
-    Plain,
-}
-
-/// Writes text with `\` and line ends escaped.
-pub(super) fn write_escaped(out: &mut Vec<u8>, text: &str, quotes: Quotes) {
-    let is_special = |byte: &u8| match byte {
-        b'\\' | b'\n' => true,
-        b'"' => quotes == Quotes::Escaped,
-        _ => false,
-    };
-    for piece in text.as_bytes().split_inclusive(is_special) {
-        match piece.split_last() {
-            Some((last, plain)) if is_special(last) => {
-                out.extend_from_slice(plain);
-                out.push(b'\\');
-                out.push(if *last == b'\n' { b'n' } else { *last });
-            }
-            _ => out.extend_from_slice(piece),
-        }
-    }
 }

@@ -2,9 +2,12 @@
 
 use super::{
     number,
-    series::{self, NumberStyle, Quotes},
+    series::{self, NumberStyle},
 };
-use crate::page::Page;
+use crate::page::{
+    Page,
+    spelling::{Quotes, write_escaped},
+};
 
 const STYLE: NumberStyle =
     NumberStyle { write_value: number::write_short, bound_text: number::bound_text };
@@ -16,7 +19,7 @@ pub(super) fn write_page(out: &mut Vec<u8>, page: &Page) {
         out.extend_from_slice(b"# HELP ");
         out.extend_from_slice(desc.name.as_bytes());
         out.push(b' ');
-        series::write_escaped(out, desc.help, Quotes::Plain);
+        write_escaped(out, desc.help, Quotes::Plain);
         out.extend_from_slice(b"\n# TYPE ");
         out.extend_from_slice(desc.name.as_bytes());
         out.push(b' ');

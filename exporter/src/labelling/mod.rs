@@ -6,6 +6,7 @@
 
 mod accumulate;
 pub mod relabel;
+pub mod relay;
 
 use std::{
     borrow::Cow,

@@ -4,3 +4,4 @@ mod command_line;
 mod endpoint;
 mod prometheus;
 mod readers;
+mod recorded;

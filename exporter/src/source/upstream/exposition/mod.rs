@@ -86,6 +86,7 @@ pub struct Reader<'a> {
     rest: &'a [u8],
     dialect: Dialect,
     line_number: usize,
+    is_at_metadata: bool,
     has_ended: bool,
 }
 
@@ -93,13 +94,19 @@ impl<'a> Reader<'a> {
     /// A reader at the beginning of a page.
     #[must_use]
     pub fn new(page: &'a [u8], dialect: Dialect) -> Self {
-        Self { rest: page, dialect, line_number: 0, has_ended: false }
+        Self { rest: page, dialect, line_number: 0, is_at_metadata: false, has_ended: false }
     }
 
     /// The number of the line that was read last, from 1.
     #[must_use]
     pub fn line_number(&self) -> usize {
         self.line_number
+    }
+
+    /// Whether the line that was read last begins with `#`.
+    #[must_use]
+    pub fn is_at_metadata(&self) -> bool {
+        self.is_at_metadata
     }
 
     /// Takes the next line if it is a sample of exactly this series; otherwise stays where it is.
@@ -123,6 +130,7 @@ impl<'a> Reader<'a> {
             let (line, rest) = split_line(self.rest);
             self.rest = rest;
             self.line_number += 1;
+            self.is_at_metadata = skip_blanks(line).starts_with(b"#");
             if self.has_ended {
                 self.rest = &[];
                 return Some(Err(self.error(Misread::at_start(Fault::AfterEof))));

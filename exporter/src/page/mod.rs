@@ -3,6 +3,9 @@
 //! It refuses what would make Prometheus throw the whole scrape away: one name twice, two equal series, a value that
 //! does not suit its family's type. What it leaves out it counts.
 
+pub mod relayed;
+pub(crate) mod spelling;
+
 use std::{borrow::Cow, cmp::Ordering, sync::Arc};
 
 use crate::metric::{Desc, Histogram, Kind, Value};

@@ -1,0 +1,63 @@
+//! What is remembered, for how long, and how much of it there can be.
+
+use std::fmt::Write as _;
+
+use super::{FakePods, pass, relay, text};
+use crate::{labelling::relay::Settings, source::upstream::exposition::Dialect};
+
+#[test]
+fn more_samples_than_allowed_are_none() {
+    let settings = Settings { sample_limit: Some(2), ..Settings::default() };
+    let mut relay = relay(settings);
+    pass(&mut relay, "a 1\nb 2\nb 3\n", &FakePods::default());
+    let refused = relay.relay(b"a 1\nb 2\nc 3\n", Dialect::Text, &FakePods::default());
+    let error = refused.expect_err("three are too many");
+    assert_eq!(error.to_string(), "the page has 3 samples, sample_limit is 2");
+}
+
+/// `n` series of which the first is the `first`-th.
+fn numbered(first: usize, n: usize) -> String {
+    let mut page = String::new();
+    for idx in first..first + n {
+        writeln!(page, "a{{idx=\"{idx}\",namespace=\"n{idx}\",pod=\"p\"}} 1")
+            .expect("a string takes all");
+    }
+    page
+}
+
+#[test]
+fn what_is_remembered_is_bounded() {
+    let mut relay = relay(Settings { max_series: 100, ..Settings::default() });
+    for _ in 0..2 {
+        let page = numbered(0, 150);
+        let relayed = pass(&mut relay, &page, &FakePods::default());
+        assert_eq!(text(&relayed), page, "what has no room is served all the same");
+        assert_eq!(relayed.counts.n_uncached, 50);
+        assert_eq!(relay.n_series(), 100);
+    }
+    // Each page has other series: the old ones go, and so do the pods.
+    let mut n_evicted = 0;
+    for page_idx in 1..200 {
+        let page = numbered(page_idx * 10, 10);
+        let relayed = pass(&mut relay, &page, &FakePods::default());
+        assert_eq!(text(&relayed), page);
+        n_evicted += relayed.counts.n_evicted;
+        assert!(relay.n_series() <= 100 && relay.owners.len() <= 1200);
+    }
+    assert!(n_evicted > 1000, "{n_evicted}");
+}
+
+#[test]
+fn a_series_that_goes_and_one_that_comes_cost_only_themselves() {
+    let mut relay = relay(Settings::default());
+    let mut next = |page: &str, n_misses, n_added| {
+        let relayed = pass(&mut relay, page, &FakePods::default());
+        assert_eq!(text(&relayed), page);
+        assert_eq!((relayed.counts.n_misses, relayed.counts.n_added), (n_misses, n_added));
+    };
+    next("a 1\nb 2\nc 3\n", 3, 3);
+    next("a 1\nc 3\n", 0, 0);
+    next("a 1\nb 2\nc 3\n", 0, 1);
+    next("a 1\nd 2\nb 2\nc 3\n", 1, 1);
+    next("c 1\nd 2\nb 2\na 3\n", 0, 0);
+}
