@@ -36,6 +36,96 @@ pub const KEYS: &[Key] = &[
         default: "the probe's own",
         doc: "Whether the kernel probe of that name is loaded; docs/metrics.md lists the probes and which are on.",
     },
+    Key {
+        path: "scrape_configs",
+        default: "none",
+        doc: "The pages of others on this node, which are relayed; the keys are Prometheus' own.",
+    },
+    Key {
+        path: "scrape_configs[].job_name",
+        default: "must be given",
+        doc: "The label `job` of the target's series; no two targets have the same.",
+    },
+    Key {
+        path: "scrape_configs[].url",
+        default: "must be given",
+        doc: "The page, such as `https://${NODE_IP}:10250/metrics/cadvisor`.",
+    },
+    Key {
+        path: "scrape_configs[].params",
+        default: "none",
+        doc: "Parameters of the URL: lists of values by name.",
+    },
+    Key {
+        path: "scrape_configs[].authorization",
+        default: "none",
+        doc: "The header `Authorization`: `type` (`Bearer`), and `credentials` or `credentials_file`, which is read again for each scrape because tokens rotate.",
+    },
+    Key {
+        path: "scrape_configs[].basic_auth",
+        default: "none",
+        doc: "`username`, and `password` or `password_file`.",
+    },
+    Key {
+        path: "scrape_configs[].tls_config",
+        default: "the system's authorities, verified",
+        doc: "`ca_file`, `cert_file` and `key_file`, `server_name`, `insecure_skip_verify`. Files are read again when they change.",
+    },
+    Key {
+        path: "scrape_configs[].enable_compression",
+        default: "`false`",
+        doc: "Whether gzip is asked for. Unlike in Prometheus it is not by default: a target is on the same node, where compressing costs more than the bytes.",
+    },
+    Key {
+        path: "scrape_configs[].scrape_timeout",
+        default: "`10s`",
+        doc: "How long the target may take; less if whoever scrapes Podmeter waits less (`X-Prometheus-Scrape-Timeout-Seconds`).",
+    },
+    Key {
+        path: "scrape_configs[].honor_labels",
+        default: "`false`",
+        doc: "Whose label holds if both have one of the same name: `true` the target's, `false` Podmeter's, and the target's becomes `exported_…`.",
+    },
+    Key {
+        path: "scrape_configs[].honor_timestamps",
+        default: "`true`",
+        doc: "Whether the times that the target gives are served.",
+    },
+    Key {
+        path: "scrape_configs[].body_size_limit",
+        default: "`64MB`",
+        doc: "Largest page, unpacked; `0` is the most, `1GB`.",
+    },
+    Key {
+        path: "scrape_configs[].sample_limit",
+        default: "`0`",
+        doc: "Most samples after the rules; `0` is no limit. Beyond it the scrape fails, as in Prometheus.",
+    },
+    Key {
+        path: "scrape_configs[].label_limit",
+        default: "`0`",
+        doc: "Most labels of a series; `0` is no limit.",
+    },
+    Key {
+        path: "scrape_configs[].label_name_length_limit",
+        default: "`0`",
+        doc: "Most bytes of a label's name; `0` is no limit.",
+    },
+    Key {
+        path: "scrape_configs[].label_value_length_limit",
+        default: "`0`",
+        doc: "Most bytes of a label's value; `0` is no limit.",
+    },
+    Key {
+        path: "scrape_configs[].metric_relabel_configs",
+        default: "none",
+        doc: "What is done to each series of the target: a list of rules with `source_labels`, `separator`, `regex`, `modulus`, `target_label`, `replacement`, `action`, as in Prometheus. `${1}` in a rule is a group, never a variable.",
+    },
+    Key {
+        path: "relabel_configs",
+        default: "none",
+        doc: "What is done to each series of the whole page, Podmeter's own too: rules of the same kind.",
+    },
     Key { path: "paths.procfs", default: "`/proc`", doc: "Where the host's procfs is mounted." },
     Key { path: "paths.sysfs", default: "`/sys`", doc: "Where the host's sysfs is mounted." },
     Key {

@@ -5,6 +5,8 @@
 
 mod expand;
 mod keys;
+pub mod scrape;
+mod units;
 
 use std::{
     collections::BTreeMap,
@@ -14,10 +16,18 @@ use std::{
 };
 
 use serde::Deserialize;
+use serde_saphyr::Spanned;
 
 pub use self::keys::{KEYS, Key};
-use self::{expand::ExpandError, keys::ProbesConfig};
-use crate::{error_chain::one_line, paths::HostPaths, source::probe::EbpfLog};
+use self::{
+    expand::ExpandError,
+    keys::ProbesConfig,
+    scrape::{RawScrape, ScrapeConfig, ScrapeError},
+};
+use crate::{
+    error_chain::one_line, labelling::relabel::rule::RuleConfig, paths::HostPaths,
+    source::probe::EbpfLog,
+};
 
 /// The port that Podmeter serves by default.
 pub const DEFAULT_PORT: u16 = 9643;
@@ -34,6 +44,10 @@ pub struct Config {
     pub external_labels: BTreeMap<String, String>,
     /// Switches of the probes.
     pub probes: ProbesConfig,
+    /// The pages of others that are relayed.
+    pub scrape_configs: Vec<ScrapeConfig>,
+    /// What is done to each series of the whole page.
+    pub relabel_configs: Vec<RuleConfig>,
     /// Where the host's files are.
     pub paths: HostPaths,
     /// Whether programs in the kernel say what becomes of single events; no key, but an option of the command line.
@@ -87,6 +101,14 @@ pub enum ConfigError {
         /// What it should say.
         wanted: &'static str,
     },
+    /// A target that cannot be scraped so.
+    #[error("{place}")]
+    Scrape {
+        /// File, line and column.
+        place: String,
+        /// What is wrong with it.
+        source: ScrapeError,
+    },
     /// A `${…}` that cannot be replaced.
     #[error("{file}: `{key}`")]
     Expand {
@@ -105,6 +127,8 @@ impl Default for Config {
             listen: SocketAddr::from((Ipv4Addr::UNSPECIFIED, DEFAULT_PORT)),
             external_labels: BTreeMap::new(),
             probes: ProbesConfig::default(),
+            scrape_configs: Vec::new(),
+            relabel_configs: Vec::new(),
             paths: HostPaths::default(),
             ebpf_log: EbpfLog::default(),
         }
@@ -132,13 +156,8 @@ impl Config {
         variable: &dyn Fn(&str) -> Option<String>,
     ) -> Result<Self, ConfigError> {
         let raw = RawConfig::parse(text, file)?;
-        let expand = |key: &str, value: &str| {
-            expand::expand(value, variable).map_err(|source| ConfigError::Expand {
-                file: file.into(),
-                key: key.into(),
-                source,
-            })
-        };
+        let context = Context { file, variable };
+        let expand = |key: &str, value: &str| context.expand(key, value);
         let defaults = Self::default();
         let listen = match raw.listen {
             Some(listen) => parse_listen(&expand("listen", &listen)?, file)?,
@@ -158,7 +177,36 @@ impl Config {
             sys: path("paths.sysfs", raw.paths.sysfs)?.unwrap_or(defaults.paths.sys),
             cgroup: path("paths.cgroupfs", raw.paths.cgroupfs)?,
         };
-        Ok(Self { listen, external_labels, probes: raw.probes, paths, ebpf_log: defaults.ebpf_log })
+        Ok(Self {
+            listen,
+            external_labels,
+            probes: raw.probes,
+            scrape_configs: scrape::resolve(raw.scrape_configs, &context)?,
+            relabel_configs: scrape::page_rules(raw.relabel_configs, &context)?,
+            paths,
+            ebpf_log: defaults.ebpf_log,
+        })
+    }
+}
+
+/// What the values of a file are understood with.
+struct Context<'a> {
+    file: &'a str,
+    variable: &'a dyn Fn(&str) -> Option<String>,
+}
+
+impl Context<'_> {
+    fn expand(&self, key: &str, value: &str) -> Result<String, ConfigError> {
+        expand::expand(value, self.variable).map_err(|source| ConfigError::Expand {
+            file: self.file.into(),
+            key: key.into(),
+            source,
+        })
+    }
+
+    /// Where something stands, as editors want it.
+    fn place(&self, location: &serde_saphyr::Location) -> String {
+        format!("{}:{}:{}", self.file, location.line(), location.column())
     }
 }
 
@@ -169,6 +217,8 @@ struct RawConfig {
     listen: Option<String>,
     external_labels: BTreeMap<String, String>,
     probes: ProbesConfig,
+    scrape_configs: Vec<Spanned<RawScrape>>,
+    relabel_configs: Vec<RuleConfig>,
     paths: RawPaths,
 }
 

@@ -2,7 +2,7 @@
 
 use std::{fmt, path::PathBuf};
 
-use hyper::Uri;
+use http::Uri;
 
 /// Everything that a client must know of its target.
 #[derive(Clone, Debug, PartialEq, Eq)]
