@@ -112,17 +112,15 @@ fn cgroups(config: &Config) -> Finding {
                 Version::V1 => "v1",
                 Version::V2 => "v2",
             };
-            let mut found = format!(
-                "cgroup {version}, the cpu controller is at {}",
+            let io = match Hierarchy::find_io(&config.paths) {
+                None => ", the io controller is nowhere".to_owned(),
+                Some(io) if io.is_same_as(&hierarchy) => String::new(),
+                Some(io) => format!(", the io controller at {}", io.mount_point.display()),
+            };
+            let found = format!(
+                "cgroup {version}, the cpu controller is at {}{io}",
                 hierarchy.mount_point.display()
             );
-            match Hierarchy::find_io(&config.paths) {
-                None => found.push_str(", the io controller is nowhere"),
-                Some(io) if io.is_same_as(&hierarchy) => {}
-                Some(io) => {
-                    found.push_str(&format!(", the io controller at {}", io.mount_point.display()))
-                }
-            }
             match hierarchy.partial_view() {
                 None => ok("cgroups", found),
                 Some(warning) => fail("cgroups", found, &warning),

@@ -133,7 +133,7 @@ impl NetworkNamespace {
         value.unwrap_or_else(|| panic!("{} has no {protocol} {name}", path.display()))
     }
 
-    /// How many TCP sockets of it are neither listeners nor what is left of a connection in TIME_WAIT.
+    /// How many TCP sockets of it are neither listeners nor what is left of a connection in `TIME_WAIT`.
     #[must_use]
     pub fn n_open_connections(&self) -> usize {
         let read = |family: &str| fs::read_to_string(format!("/proc/thread-self/net/{family}"));

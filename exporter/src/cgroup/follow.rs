@@ -28,7 +28,7 @@ enum Io {
     /// In the hierarchy that has the cpu controller.
     Shared,
     /// In another one.
-    Own(CgroupWatcher),
+    Own(Box<CgroupWatcher>),
     /// Nowhere to be seen: no cgroup is known by its id there.
     Hidden,
 }
@@ -80,7 +80,7 @@ impl CgroupFollower {
             None => (Io::Hidden, Some(HiddenIo::NotMounted)),
             Some(io) if io.is_same_as(cpu) => (Io::Shared, None),
             Some(io) => match watch(io) {
-                Ok(watcher) => (Io::Own(watcher), None),
+                Ok(watcher) => (Io::Own(Box::new(watcher)), None),
                 Err(source) => {
                     let path = io.mount_point.clone();
                     (Io::Hidden, Some(HiddenIo::Unreadable { path, source }))

@@ -90,10 +90,16 @@ fn every_key_is_taken() {
     assert_eq!(target.rules[0].replacement.as_deref(), Some("${1}"));
 }
 
+fn target(rest: &str) -> String {
+    format!("scrape_configs:\n  - job_name: a\n    {rest}\n")
+}
+
+fn with_url(rest: &str) -> String {
+    target(&format!("url: http://h/\n    {rest}"))
+}
+
 #[test]
 fn what_is_wrong_is_said_with_its_place() {
-    let target = |rest: &str| format!("scrape_configs:\n  - job_name: a\n    {rest}\n");
-    let with_url = |rest: &str| target(&format!("url: http://h/\n    {rest}"));
     check_error(
         "scrape_configs:\n  - url: http://h/\n",
         expect!["podmeter.yaml:2:5: the key `job_name` is missing"],
@@ -137,6 +143,10 @@ fn what_is_wrong_is_said_with_its_place() {
             "podmeter.yaml:2:5: `tls_config.server_name` is `a b`, but it takes a DNS name or an IP address"
         ],
     );
+}
+
+#[test]
+fn what_is_wrong_with_limits_and_rules_is_said_with_its_place() {
     check_error(
         &with_url("scrape_timeout: 10"),
         expect![
