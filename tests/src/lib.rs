@@ -16,6 +16,7 @@ pub mod http;
 pub mod machine;
 pub mod netns;
 pub mod page;
+pub mod page_server;
 pub mod probe;
 pub mod prometheus;
 pub mod tools;

@@ -1,6 +1,6 @@
 //! A real Prometheus that scrapes one target.
 
-use std::{fmt::Write as _, net::TcpListener, path::Path, process::Command};
+use std::{collections::BTreeMap, fmt::Write as _, net::TcpListener, path::Path, process::Command};
 
 use serde_json::Value;
 use tempfile::TempDir;
@@ -21,18 +21,21 @@ impl Prometheus {
     /// Starts it, to scrape the target every `seconds`.
     #[must_use]
     pub fn start(binary: &Path, target: &str, seconds: u32) -> Self {
-        let dir = tempfile::tempdir().expect("a temporary folder");
-        let config = write(
-            dir.path(),
-            "prometheus.yml",
-            &format!(
-                "global: {{ scrape_interval: {seconds}s, scrape_timeout: {seconds}s }}
+        let config = format!(
+            "global: {{ scrape_interval: {seconds}s, scrape_timeout: {seconds}s }}
 scrape_configs:
   - job_name: podmeter
     static_configs: [ {{ targets: [ '{target}' ] }} ]
 "
-            ),
         );
+        Self::with_config(binary, &config)
+    }
+
+    /// Starts it with a configuration of the test's own.
+    #[must_use]
+    pub fn with_config(binary: &Path, config: &str) -> Self {
+        let dir = tempfile::tempdir().expect("a temporary folder");
+        let config = write(dir.path(), "prometheus.yml", config);
         // Prometheus does not say which port it took, so it gets one that is free now.
         let address = TcpListener::bind("127.0.0.1:0")
             .and_then(|free| free.local_addr())
@@ -63,15 +66,26 @@ scrape_configs:
         Some((text("health")?, text("lastError")?))
     }
 
+    /// The labels of every series that a selector finds, `__name__` among them.
+    #[must_use]
+    pub fn series(&self, selector: &str) -> Option<Vec<BTreeMap<String, String>>> {
+        let data = self.data(&format!("/api/v1/series?match[]={}", percent_encoded(selector)))?;
+        serde_json::from_value(data).ok()
+    }
+
     /// The values of a query's result.
     #[must_use]
     pub fn query(&self, query: &str) -> Option<Vec<f64>> {
-        let mut encoded = String::new();
-        for byte in query.bytes() {
-            write!(encoded, "%{byte:02x}").expect("a string takes everything");
-        }
-        let data = self.data(&format!("/api/v1/query?query={encoded}"))?;
+        let data = self.data(&format!("/api/v1/query?query={}", percent_encoded(query)))?;
         let value = |series: &Value| series.pointer("/value/1")?.as_str()?.parse().ok();
         data.get("result")?.as_array()?.iter().map(value).collect()
     }
+}
+
+fn percent_encoded(text: &str) -> String {
+    let mut encoded = String::new();
+    for byte in text.bytes() {
+        write!(encoded, "%{byte:02x}").expect("a string takes everything");
+    }
+    encoded
 }

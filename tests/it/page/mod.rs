@@ -5,3 +5,4 @@ mod endpoint;
 mod prometheus;
 mod readers;
 mod recorded;
+mod relabel;

@@ -1,5 +1,6 @@
 //! A real Prometheus scrapes the real binary, and its query API returns what the kernel counted.
 
+use podmeter::source::probe::PROBES;
 use podmeter_tests::{
     cgroup::{Hierarchy, wait_for},
     exporter::Exporter,
@@ -24,7 +25,7 @@ fn prometheus_scrapes_without_error_and_returns_the_series() {
     };
     has("up", &[1.0]);
     has("count(podmeter_build_info)", &[1.0]);
-    has("count(podmeter_probe_attached)", &[1.0]);
+    has("count(podmeter_probe_attached)", &[PROBES.len() as f64]);
     has("min(podmeter_source_success)", &[1.0]);
     has("count(process_resident_memory_bytes)", &[1.0]);
     check_throttling(&prometheus);
