@@ -1,30 +1,42 @@
 //! Prometheus' text exposition format 0.0.4.
 
-use super::{
-    number,
-    series::{self, NumberStyle},
-};
-use crate::page::{
-    Page,
-    spelling::{Quotes, write_escaped},
+use super::{number, series::NumberStyle};
+use crate::{
+    metric::FamilyType,
+    page::{
+        relayed::FamilyMeta,
+        spelling::{Quotes, write_escaped},
+    },
 };
 
-const STYLE: NumberStyle =
+/// How this format writes numbers.
+pub(super) const STYLE: NumberStyle =
     NumberStyle { write_value: number::write_short, bound_text: number::bound_text };
 
-/// Writes the page.
-pub(super) fn write_page(out: &mut Vec<u8>, page: &Page) {
-    for family in page.families() {
-        let desc = family.desc;
+/// Writes what stands before the samples of a family.
+pub(super) fn write_metadata(out: &mut Vec<u8>, meta: &FamilyMeta) {
+    let name = meta.name.as_bytes();
+    if !meta.help.is_empty() {
         out.extend_from_slice(b"# HELP ");
-        out.extend_from_slice(desc.name.as_bytes());
+        out.extend_from_slice(name);
         out.push(b' ');
-        write_escaped(out, desc.help, Quotes::Plain);
-        out.extend_from_slice(b"\n# TYPE ");
-        out.extend_from_slice(desc.name.as_bytes());
-        out.push(b' ');
-        out.extend_from_slice(desc.kind.as_str().as_bytes());
+        write_escaped(out, &meta.help, Quotes::Plain);
         out.push(b'\n');
-        series::write_family(out, family, STYLE);
+    }
+    out.extend_from_slice(b"# TYPE ");
+    out.extend_from_slice(name);
+    out.push(b' ');
+    out.extend_from_slice(type_word(meta.family_type).as_bytes());
+    out.push(b'\n');
+}
+
+/// What only `OpenMetrics` knows is what its samples are: numbers.
+fn type_word(family_type: FamilyType) -> &'static str {
+    match family_type {
+        FamilyType::Counter => "counter",
+        FamilyType::Gauge | FamilyType::Info | FamilyType::StateSet => "gauge",
+        FamilyType::Histogram => "histogram",
+        FamilyType::Summary => "summary",
+        FamilyType::Unknown => "untyped",
     }
 }

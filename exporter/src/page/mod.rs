@@ -1,20 +1,29 @@
 //! A page: the families that are served, with their final labels, merged and ordered. Pure.
 //!
+//! Podmeter's own families are values, those of targets stay bytes; `merge` makes one list of both.
 //! It refuses what would make Prometheus throw the whole scrape away: one name twice, two equal series, a value that
 //! does not suit its family's type. What it leaves out it counts.
 
+pub mod merge;
 pub mod relayed;
 pub(crate) mod spelling;
 
 use std::{borrow::Cow, cmp::Ordering, sync::Arc};
 
+use self::{
+    merge::MergedFamily,
+    relayed::{RelayedPage, SeriesHasher},
+};
 use crate::metric::{Desc, Histogram, Kind, Value};
 
 /// Everything that one answer to a scrape says.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Page {
     families: Vec<PageFamily>,
+    relayed: Vec<RelayedPage>,
+    merged: Vec<MergedFamily>,
     n_settled: usize,
+    n_type_conflicts: usize,
 }
 
 /// One family of a page.
@@ -48,13 +57,35 @@ pub struct DuplicateLabel {
 }
 
 impl Page {
+    /// A page of Podmeter's own families and of what targets gave, whose order decides between equal series.
+    ///
+    /// Own series win over those of targets; the hasher is that of the targets' relays.
+    #[must_use]
+    pub fn merged(
+        families: Vec<PageFamily>,
+        relayed: Vec<RelayedPage>,
+        hasher: &SeriesHasher,
+    ) -> Self {
+        let mut page = Self { relayed, ..Self::of_own(families) };
+        let merged = merge::merge(&page.families, &mut page.relayed, hasher);
+        page.n_settled += merged.n_settled;
+        page.n_type_conflicts = merged.n_type_conflicts;
+        page.merged = merged.families;
+        page
+    }
+
+    /// A page of Podmeter's own families alone.
+    #[must_use]
+    pub fn new(families: Vec<PageFamily>) -> Self {
+        Self::merged(families, Vec::new(), &SeriesHasher::default())
+    }
+
     /// Orders families by name and series by labels, merges families of one name, and settles what collides.
     ///
     /// Of two series with equal labels the one with the greater value stays, so that a counter does not go backwards
     /// when its sources change their order. Of two descriptions of one name the lesser stays. A family without series
     /// is left out.
-    #[must_use]
-    pub fn new(mut families: Vec<PageFamily>) -> Self {
+    fn of_own(mut families: Vec<PageFamily>) -> Self {
         families.sort_by(|left, right| compare_descs(left.desc, right.desc));
         let mut page = Self::default();
         for family in families {
@@ -72,7 +103,25 @@ impl Page {
         page
     }
 
-    /// The families in the order of their names; no name stands twice, none is without series.
+    /// All families in the order of their names, Podmeter's and those of targets; no name stands twice.
+    #[must_use]
+    pub fn merged_families(&self) -> &[MergedFamily] {
+        &self.merged
+    }
+
+    /// What targets gave, by the places that the families know.
+    #[must_use]
+    pub fn relayed(&self) -> &[RelayedPage] {
+        &self.relayed
+    }
+
+    /// How many families have no type, because their sources give them different ones.
+    #[must_use]
+    pub fn n_type_conflicts(&self) -> usize {
+        self.n_type_conflicts
+    }
+
+    /// Podmeter's own families in the order of their names; no name stands twice, none is without series.
     #[must_use]
     pub fn families(&self) -> &[PageFamily] {
         &self.families
@@ -85,10 +134,19 @@ impl Page {
         self.n_settled
     }
 
-    /// How many series the page has.
+    /// How many series the page has; each sample of a target counts as one.
     #[must_use]
     pub fn n_series(&self) -> usize {
-        self.families.iter().map(|family| family.series.len()).sum()
+        let own: usize = self.families.iter().map(|family| family.series.len()).sum();
+        own + self.merged.iter().map(|family| self.n_relayed(family)).sum::<usize>()
+    }
+
+    fn n_relayed(&self, family: &MergedFamily) -> usize {
+        let lines = family.parts.iter().flat_map(|part| {
+            let page = self.relayed.get(part.page);
+            page.and_then(|page| page.lines.get(part.lines.clone())).unwrap_or_default()
+        });
+        lines.filter(|line| line.form.is_sample()).count()
     }
 }
 

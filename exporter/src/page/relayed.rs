@@ -12,7 +12,7 @@ use bytes::Bytes;
 use crate::metric::FamilyType;
 
 /// The samples of one target, with their final labels, ready to be copied.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug, Default, PartialEq)]
 pub struct RelayedPage {
     /// All lines, in the order of the target's page.
     pub bytes: Bytes,
@@ -57,7 +57,7 @@ impl Form {
 }
 
 /// Successive lines of one family.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct Run {
     /// The family.
     pub family: Arc<FamilyMeta>,

@@ -1,6 +1,7 @@
 //! The body of an answer: bytes that are there already, given to the socket piece by piece.
 
 use std::{
+    collections::VecDeque,
     pin::Pin,
     sync::Arc,
     task::{Context, Poll},
@@ -20,7 +21,8 @@ const PIECE_BYTES: usize = 256 * 1024;
 /// The body of an answer.
 #[derive(Debug)]
 pub(super) struct AnswerBody {
-    rest: Bytes,
+    /// Pieces that are left; none of them is empty.
+    rest: VecDeque<Bytes>,
     place: Option<ScrapePlace>,
 }
 
@@ -51,13 +53,17 @@ pub(super) struct TakenTooSlowly;
 
 impl AnswerBody {
     pub(super) fn new(bytes: impl Into<Bytes>) -> Self {
-        Self { rest: bytes.into(), place: None }
+        Self { rest: filled([bytes.into()]), place: None }
     }
 
     /// A body that holds the scrape's place, and fails when the scrape's time is up.
-    pub(super) fn of_scrape(bytes: Bytes, place: ScrapePlace) -> Self {
-        Self { rest: bytes, place: Some(place) }
+    pub(super) fn of_scrape(pieces: Vec<Bytes>, place: ScrapePlace) -> Self {
+        Self { rest: filled(pieces), place: Some(place) }
     }
+}
+
+fn filled(pieces: impl IntoIterator<Item = Bytes>) -> VecDeque<Bytes> {
+    pieces.into_iter().filter(|piece| !piece.is_empty()).collect()
 }
 
 impl Body for AnswerBody {
@@ -74,8 +80,13 @@ impl Body for AnswerBody {
         if self.place.as_ref().is_some_and(|place| place.deadline <= Instant::now()) {
             return Poll::Ready(Some(Err(TakenTooSlowly)));
         }
-        let n_bytes = self.rest.len().min(PIECE_BYTES);
-        Poll::Ready(Some(Ok(Frame::data(self.rest.split_to(n_bytes)))))
+        let Some(mut piece) = self.rest.pop_front() else {
+            return Poll::Ready(None);
+        };
+        if piece.len() > PIECE_BYTES {
+            self.rest.push_front(piece.split_off(PIECE_BYTES));
+        }
+        Poll::Ready(Some(Ok(Frame::data(piece))))
     }
 
     fn is_end_stream(&self) -> bool {
@@ -83,6 +94,7 @@ impl Body for AnswerBody {
     }
 
     fn size_hint(&self) -> SizeHint {
-        u64::try_from(self.rest.len()).map_or_else(|_| SizeHint::default(), SizeHint::with_exact)
+        let n_bytes: usize = self.rest.iter().map(Bytes::len).sum();
+        u64::try_from(n_bytes).map_or_else(|_| SizeHint::default(), SizeHint::with_exact)
     }
 }

@@ -81,7 +81,7 @@ async fn scrape<A: App>(
         write(page, format, coding).await
     };
     match tokio::time::timeout_at(place.deadline(), collect_and_write).await {
-        Ok(bytes) => Ok(AnswerBody::of_scrape(bytes?, place)),
+        Ok(pieces) => Ok(AnswerBody::of_scrape(pieces?, place)),
         Err(_elapsed) => Err(ScrapeError::TooLong { limit: limits.scrape_time }),
     }
 }
@@ -90,27 +90,30 @@ async fn write<E: Error + 'static>(
     page: Arc<Page>,
     format: Format,
     coding: Coding,
-) -> Result<Bytes, ScrapeError<E>> {
-    let bytes = if page.n_series() <= MAX_INLINE_SERIES {
-        page_bytes(&page, format, coding)
+) -> Result<Vec<Bytes>, ScrapeError<E>> {
+    let pieces = if page.n_series() <= MAX_INLINE_SERIES {
+        page_pieces(&page, format, coding)
     } else {
-        tokio::task::spawn_blocking(move || page_bytes(&page, format, coding))
+        tokio::task::spawn_blocking(move || page_pieces(&page, format, coding))
             .await
             .map_err(ScrapeError::Write)?
     };
-    bytes.map(Bytes::from).map_err(ScrapeError::Compress)
+    pieces.map_err(ScrapeError::Compress)
 }
 
-fn page_bytes(page: &Page, format: Format, coding: Coding) -> io::Result<Vec<u8>> {
-    let bytes = encode::encode(page, format);
+fn page_pieces(page: &Page, format: Format, coding: Coding) -> io::Result<Vec<Bytes>> {
+    let pieces = encode::encode_pieces(page, format);
     match coding {
-        Coding::Identity => Ok(bytes),
+        Coding::Identity => Ok(pieces),
         Coding::Gzip => {
             // Pages shrink to about a tenth.
-            let out = Vec::with_capacity(bytes.len() / 8);
+            let n_bytes: usize = pieces.iter().map(Bytes::len).sum();
+            let out = Vec::with_capacity(n_bytes / 8);
             let mut encoder = GzEncoder::new(out, Compression::new(GZIP_LEVEL));
-            encoder.write_all(&bytes)?;
-            encoder.finish()
+            for piece in pieces {
+                encoder.write_all(&piece)?;
+            }
+            Ok(vec![Bytes::from(encoder.finish()?)])
         }
     }
 }
