@@ -85,7 +85,7 @@ pub fn of_sock(sock: usize) -> u64 {
 }
 
 /// The owner of a `struct sock` that may be missing, or be less than a full one: a request to a listener, which is the
-/// listener's owner's, or what is left of a socket in TIME_WAIT, which knows its network namespace only.
+/// listener's owner's, or what is left of a socket in `TIME_WAIT`, which knows its network namespace only.
 #[inline(always)]
 #[must_use]
 pub fn of_any_sock(sock: usize) -> u64 {
@@ -104,7 +104,7 @@ pub fn of_any_sock(sock: usize) -> u64 {
     }
 }
 
-/// States of what is no full socket: elixir.bootlin.com/linux/v6.12/source/include/net/tcp_states.h#L12
+/// States of what is no full socket: <https://elixir.bootlin.com/linux/v6.12/source/include/net/tcp_states.h#L12>
 const TCP_TIME_WAIT: u8 = 6;
 const TCP_NEW_SYN_RECV: u8 = 12;
 

@@ -96,7 +96,7 @@ fn set_state(context: RawTracePointContext) -> i32 {
         (SYN_SENT, SYN_RECV) => {}
         (SYN_SENT | SYN_RECV, _) => end(sock, from, to),
         (ESTABLISHED | FIN_WAIT1 | FIN_WAIT2 | CLOSE_WAIT | LAST_ACK | CLOSING, CLOSE) => {
-            close(sock)
+            close(sock);
         }
         _ => {}
     }
