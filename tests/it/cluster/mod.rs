@@ -1,6 +1,7 @@
 //! Against a real Kubernetes API server; `cargo xtask test cluster` brings it, and runs these as root.
 
 mod harness;
+mod node;
 mod rbac;
 
 use std::path::Path;

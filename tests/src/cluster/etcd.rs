@@ -1,14 +1,10 @@
 //! etcd, where the API server keeps its objects.
 
-use std::{
-    fs::File,
-    path::Path,
-    process::{Command, Stdio},
-};
+use std::{path::Path, process::Command};
 
 use serde_json::{Value, json};
 
-use super::{Programs, free_port, wait_until};
+use super::{Programs, free_port, start_logged, wait_until};
 use crate::{
     http::{post_json, try_get},
     tools::Process,
@@ -25,7 +21,6 @@ impl Etcd {
     pub(super) fn start(programs: &Programs, dir: &Path) -> Self {
         let url = format!("http://127.0.0.1:{}", free_port());
         let peer_url = format!("http://127.0.0.1:{}", free_port());
-        let log = File::create(dir.join("etcd.log")).expect("a file for the log");
         let mut command = Command::new(programs.debian("usr/bin/etcd"));
         command
             .arg(format!("--data-dir={}", dir.join("etcd").display()))
@@ -35,11 +30,8 @@ impl Etcd {
             .arg(format!("--initial-advertise-peer-urls={peer_url}"))
             .arg(format!("--initial-cluster=default={peer_url}"))
             // Nothing here outlives the test.
-            .arg("--unsafe-no-fsync")
-            .stdin(Stdio::null())
-            .stdout(Stdio::null())
-            .stderr(log);
-        let process = Process::start(&mut command);
+            .arg("--unsafe-no-fsync");
+        let process = start_logged(dir, "etcd", &mut command);
         let health = format!("{url}/health");
         wait_until("etcd is healthy", || {
             try_get(&health, &[]).is_ok_and(|answer| answer.status == 200).then_some(())

@@ -8,11 +8,7 @@ use std::{
 
 use serde_json::Value;
 
-use super::{
-    Cluster, Programs,
-    api_server::ApiServer,
-    certificates::{Certificates, Pair},
-};
+use super::{Cluster, Programs, certificates::Pair};
 use crate::tools::{run_with_input, write};
 
 /// A `kubectl` with the credentials of one user.
@@ -35,19 +31,6 @@ pub(super) enum Credentials<'a> {
     reason = "most are run for what they do, not for what they say"
 )]
 impl Kubectl {
-    pub(super) fn admin(
-        programs: &Programs,
-        dir: &Path,
-        certificates: &Certificates,
-        api_server: &ApiServer,
-    ) -> Self {
-        let pair = certificates.client("admin", "admin", Some("system:masters"));
-        let ca_file = certificates.ca_file();
-        let url = api_server.url();
-        let kubeconfig = kubeconfig(dir, "admin", url, ca_file, &Credentials::Certificate(&pair));
-        Self::new(programs, dir, kubeconfig)
-    }
-
     /// As the holder of a token.
     pub(super) fn with_token(cluster: &Cluster, dir: &Path, token_file: &Path) -> Self {
         let credentials = Credentials::TokenFile(token_file);
@@ -55,7 +38,7 @@ impl Kubectl {
         Self::new(&cluster.programs, dir, kubeconfig)
     }
 
-    fn new(programs: &Programs, dir: &Path, kubeconfig: PathBuf) -> Self {
+    pub(super) fn new(programs: &Programs, dir: &Path, kubeconfig: PathBuf) -> Self {
         let program = programs.debian("usr/bin/kubectl");
         Self { program, kubeconfig, cache: dir.join("kubectl-cache") }
     }
@@ -107,7 +90,7 @@ impl Kubectl {
 }
 
 /// Writes a kubeconfig.
-fn kubeconfig(
+pub(super) fn kubeconfig(
     dir: &Path,
     name: &str,
     url: &str,

@@ -7,11 +7,14 @@ mod api_server;
 mod certificates;
 mod etcd;
 pub mod kubectl;
+pub mod node;
 pub mod service_account;
 
 use std::{
+    fs::{self, OpenOptions},
     net::TcpListener,
     path::{Path, PathBuf},
+    process::{Command, Stdio},
     thread,
     time::{Duration, Instant},
 };
@@ -20,13 +23,19 @@ use serde_json::Value;
 use tempfile::TempDir;
 
 use self::{
-    api_server::ApiServer, certificates::Certificates, etcd::Etcd, kubectl::Kubectl,
+    api_server::ApiServer,
+    certificates::Certificates,
+    etcd::Etcd,
+    kubectl::{Credentials, Kubectl},
     service_account::ServiceAccount,
 };
-use crate::tools::tool;
+use crate::tools::{Process, tool};
 
 /// How long a test waits for a component: on a busy machine the API server alone takes half a minute to start.
 pub const PATIENCE: Duration = Duration::from_mins(3);
+
+/// How many bytes of each log a failed test shows.
+const SHOWN_LOG_BYTES: usize = 4096;
 
 /// Between two looks at a condition.
 const PAUSE: Duration = Duration::from_millis(50);
@@ -49,6 +58,13 @@ impl Programs {
     fn debian(&self, path: &str) -> PathBuf {
         self.0.join("debian").join(path)
     }
+}
+
+/// How an API server is started.
+struct Options<'a> {
+    /// Where it listens.
+    address: &'a str,
+    flags: &'a [&'a str],
 }
 
 /// A running API server, and what a test does with it.
@@ -76,14 +92,31 @@ impl Cluster {
     #[must_use]
     pub fn start_with(flags: &[&str]) -> Option<Self> {
         let programs = Programs::find()?;
+        Some(Self::start_at(programs, &Options { address: "127.0.0.1", flags }))
+    }
+
+    fn start_at(programs: Programs, options: &Options<'_>) -> Self {
         let dir = tempfile::tempdir().expect("a temporary folder");
         let certificates = Certificates::make(dir.path());
         let etcd = Etcd::start(&programs, dir.path());
-        let api_server = ApiServer::start(&programs, dir.path(), &certificates, etcd.url(), flags);
-        let kubectl = Kubectl::admin(&programs, dir.path(), &certificates, &api_server);
+        let api_server =
+            ApiServer::start(&programs, dir.path(), &certificates, etcd.url(), options);
+        let admin = certificates.client("admin", "admin", Some("system:masters"));
+        let credentials = Credentials::Certificate(&admin);
+        let ca_file = certificates.ca_file();
+        let kubeconfig =
+            kubectl::kubeconfig(dir.path(), "admin", api_server.url(), ca_file, &credentials);
+        let kubectl = Kubectl::new(&programs, dir.path(), kubeconfig);
         let cluster = Self { kubectl, certificates, programs, api_server, etcd, dir };
         cluster.api_server.wait_until_ready(&cluster.certificates);
-        Some(cluster)
+        cluster
+    }
+
+    /// A kubeconfig with a certificate for a user and, maybe, the group that it is in.
+    fn kubeconfig(&self, name: &str, user: &str, group: Option<&str>) -> PathBuf {
+        let pair = self.certificates.client(name, user, group);
+        let credentials = Credentials::Certificate(&pair);
+        kubectl::kubeconfig(self.dir.path(), name, self.url(), self.ca_file(), &credentials)
     }
 
     /// Where the API is.
@@ -153,14 +186,54 @@ impl Cluster {
     }
 }
 
+impl Drop for Cluster {
+    fn drop(&mut self) {
+        if thread::panicking() {
+            show_logs(self.dir.path());
+        }
+    }
+}
+
+/// Prints the end of each component's log, before the folder goes.
+fn show_logs(dir: &Path) {
+    for entry in fs::read_dir(dir).into_iter().flatten().flatten() {
+        let path = entry.path();
+        if path.extension().is_some_and(|extension| extension == "log") {
+            let log = fs::read(&path).unwrap_or_default();
+            let end = log.get(log.len().saturating_sub(SHOWN_LOG_BYTES)..).unwrap_or(&log);
+            println!("==> {}\n{}", path.display(), String::from_utf8_lossy(end));
+        }
+    }
+}
+
+/// Starts a program whose output goes to a file.
+fn start_logged(dir: &Path, name: &str, command: &mut Command) -> Process {
+    let path = dir.join(format!("{name}.log"));
+    let log = OpenOptions::new().create(true).append(true).open(&path);
+    let log = log.unwrap_or_else(|error| panic!("open {}: {error}", path.display()));
+    let also = log.try_clone().expect("a file can be shared");
+    Process::start(command.stdin(Stdio::null()).stdout(log).stderr(also))
+}
+
 /// Waits until the condition gives something, or fails the test.
-pub fn wait_until<T>(what: &str, mut condition: impl FnMut() -> Option<T>) -> T {
+pub fn wait_until<T>(what: &str, condition: impl FnMut() -> Option<T>) -> T {
+    poll(condition).unwrap_or_else(|| panic!("waited {PATIENCE:?} in vain: {what}"))
+}
+
+/// The same for what is done after a test, which may have failed already.
+fn wait_at_the_end(what: &str, condition: impl FnMut() -> Option<()>) {
+    if poll(condition).is_none() {
+        println!("left behind: waited {PATIENCE:?} in vain: {what}");
+    }
+}
+
+fn poll<T>(mut condition: impl FnMut() -> Option<T>) -> Option<T> {
     let deadline = Instant::now() + PATIENCE;
     loop {
-        if let Some(found) = condition() {
+        let found = condition();
+        if found.is_some() || Instant::now() > deadline {
             return found;
         }
-        assert!(Instant::now() < deadline, "waited {PATIENCE:?} in vain: {what}");
         // Asking without a pause would take the CPU from the one that is asked.
         thread::park_timeout(PAUSE);
     }

@@ -23,6 +23,8 @@ pub(crate) const IPROUTE: Programs =
     Programs { package: "iproute2", names: &["ip", "nstat", "ss", "tc"] };
 /// Switches a link's offloads.
 pub(crate) const ETHTOOL: Programs = Programs { package: "ethtool", names: &["ethtool"] };
+/// Directs what pods send to a Service.
+pub(crate) const IPTABLES: Programs = Programs { package: "iptables", names: &["iptables"] };
 /// Makes file systems.
 pub(crate) const E2FSPROGS: Programs = Programs { package: "e2fsprogs", names: &["mkfs.ext4"] };
 /// Reads the Vagrantfile.

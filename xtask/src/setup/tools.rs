@@ -122,18 +122,29 @@ fn is_static(path: &Path) -> bool {
 
 /// The newest offered version of a package that begins so; any version with an empty prefix.
 pub(super) fn newest(apt: &Apt, name: &str, prefix: &str) -> Result<Package> {
-    let find =
-        |versions: &[String]| versions.iter().find(|version| version.starts_with(prefix)).cloned();
-    let mut versions = apt.versions(name)?;
-    let mut version = find(&versions);
-    if version.is_none() && apt.refresh_once()? {
-        versions = apt.versions(name)?;
-        version = find(&versions);
+    offered(apt, name, prefix)?.into_iter().next().context("there is one at least")
+}
+
+/// The oldest one.
+pub(super) fn oldest(apt: &Apt, name: &str, prefix: &str) -> Result<Package> {
+    offered(apt, name, prefix)?.pop().context("there is one at least")
+}
+
+/// All that begin so, at least one, newest first.
+fn offered(apt: &Apt, name: &str, prefix: &str) -> Result<Vec<Package>> {
+    loop {
+        let versions = apt.versions(name)?;
+        let fitting = versions.iter().filter(|version| version.starts_with(prefix));
+        let packages: Vec<Package> = fitting
+            .map(|version| Package { name: name.into(), version: version.clone() })
+            .collect();
+        if !packages.is_empty() {
+            return Ok(packages);
+        }
+        if !apt.refresh_once()? {
+            bail!("no suite has {name} {prefix}x, there is: {}", versions.join(", "));
+        }
     }
-    let Some(version) = version else {
-        bail!("no suite has {name} {prefix}x, there is: {}", versions.join(", "));
-    };
-    Ok(Package { name: name.into(), version })
 }
 
 pub(super) fn described(packages: &[Package]) -> String {

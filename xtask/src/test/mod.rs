@@ -145,6 +145,9 @@ pub(crate) fn environment(command: &mut Command, setup: &Setup, podmeter: &Path)
         }
     }
     command.env("PODMETER_PYTHON_PATH", setup::python_path(&setup.cache));
+    if let Some(busybox) = setup::busybox(&setup.cache) {
+        command.env("PODMETER_BUSYBOX", busybox);
+    }
     let kubernetes = setup::kubernetes::folder(&setup.cache);
     if kubernetes.exists() {
         command.env("PODMETER_KUBERNETES", kubernetes);

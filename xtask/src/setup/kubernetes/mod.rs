@@ -1,5 +1,5 @@
-//! A real Kubernetes for the cluster tests: its components, compiled from Debian's source package, and Debian's etcd and
-//! kubectl beside them, all in the cache.
+//! A real Kubernetes for the cluster tests: its components, compiled from Debian's source package, and Debian's etcd,
+//! kubectl, containerd and runc beside them, all in the cache.
 //!
 //! Debian's package of 1.20 is the last one that has the whole of it with all dependencies, so that it compiles without a
 //! network. `compile` does that.
@@ -12,7 +12,7 @@ use anyhow::{Context as _, Result, bail};
 
 use super::{
     Setup,
-    tools::{described, newest},
+    tools::{described, oldest},
 };
 use crate::cache::Cache;
 
@@ -28,14 +28,18 @@ const COMPONENTS: &[&str] =
 /// A package that is unpacked beside the components.
 struct Peer {
     package: &'static str,
-    /// How its version begins: the newest that runs on the oldest release, or that knows the API of 1.20.
+    /// How its version begins. Of several the oldest is taken, which runs on the oldest release that has it.
     version: &'static str,
+    /// A file of the package that is needed.
     file: &'static str,
 }
 
 const PEERS: &[Peer] = &[
     Peer { package: "etcd-server", version: "3.4.", file: "usr/bin/etcd" },
     Peer { package: "kubectl", version: "1.32.", file: "usr/bin/kubectl" },
+    Peer { package: "containerd", version: "1.7.", file: "usr/bin/containerd" },
+    Peer { package: "runc", version: "1.1.", file: "usr/sbin/runc" },
+    Peer { package: "containernetworking-plugins", version: "1.1.", file: "usr/lib/cni/bridge" },
 ];
 
 /// Where both folders are.
@@ -61,7 +65,7 @@ pub(super) fn peers_present(setup: &Setup) -> bool {
 
 pub(super) fn bring_peers(setup: &Setup) -> Result<String> {
     let apt = setup.apt().context("they are Debian's")?;
-    let packages = PEERS.iter().map(|peer| newest(apt, peer.package, peer.version));
+    let packages = PEERS.iter().map(|peer| oldest(apt, peer.package, peer.version));
     let packages = packages.collect::<Result<Vec<_>>>()?;
     setup.cache.fill(format!("{FOLDER}/{DEBIAN}"), |dir| apt.unpack(&packages, dir))?;
     if !peers_present(setup) {
