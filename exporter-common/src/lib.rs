@@ -10,4 +10,5 @@ pub mod owner;
 pub mod skip;
 
 pub mod cpu_throttle;
+pub mod network;
 pub mod tcp;

@@ -1,5 +1,10 @@
 //! Whose an event is: the 64-bit id of a cgroup, or the inode number of a network namespace.
 
+use aya_ebpf::{
+    bindings::__sk_buff,
+    helpers::{bpf_probe_read_kernel, bpf_skb_cgroup_id},
+    programs::SkBuffContext,
+};
 use podmeter_common::owner::{REMAINDER, SocketOwner};
 
 use crate::{kernel, offsets};
@@ -107,6 +112,37 @@ pub fn of_any_sock(sock: usize) -> u64 {
 /// States of what is no full socket: <https://elixir.bootlin.com/linux/v6.12/source/include/net/tcp_states.h#L12>
 const TCP_TIME_WAIT: u8 = 6;
 const TCP_NEW_SYN_RECV: u8 = 12;
+
+/// The owner of a packet's socket, in a program of a cgroup, which sees only packets of full sockets.
+///
+/// Where that is a cgroup, nothing of the kernel's memory is read.
+#[inline(always)]
+#[must_use]
+pub fn of_packet(context: &SkBuffContext) -> u64 {
+    let skb = context.skb.skb;
+    if kernel::global(&SOCKET_OWNER) == SocketOwner::NetworkNamespace as usize {
+        return of_net(kernel::read(sock_of(skb), &SOCK_NET));
+    }
+    // JUSTIFICATION: the helper is the only way to the socket's cgroup.
+    // SAFETY: the context is valid as long as the program runs.
+    unsafe { bpf_skb_cgroup_id(skb) }
+}
+
+/// The address of a packet's socket.
+///
+/// The verifier knows the context's pointer to it and forbids to add to that; a copy by helper is a mere number.
+#[inline(always)]
+fn sock_of(skb: *mut __sk_buff) -> usize {
+    // JUSTIFICATION: the context is reached by pointer.
+    // SAFETY: it is valid as long as the program runs.
+    let field = unsafe { &raw const (*skb).__bindgen_anon_2 };
+    // JUSTIFICATION: the socket stands in a union.
+    // SAFETY: the union holds nothing but that pointer.
+    let sock = unsafe { field.cast::<usize>().read() };
+    // JUSTIFICATION: the helper makes a number of the pointer.
+    // SAFETY: it reads this program's own stack.
+    unsafe { bpf_probe_read_kernel(&raw const sock) }.unwrap_or_default()
+}
 
 /// The inode number of a `struct net`.
 #[inline(always)]

@@ -6,7 +6,7 @@ use podmeter_common::{
     skip::{N_SKIPS, Skip},
 };
 
-use crate::diagnostic;
+use crate::{counter, diagnostic};
 
 /// The per-CPU array `SKIPPED` that every object has: events that are not where they belong, by [`Skip`].
 pub type Skipped = PerCpuArray<u64>;
@@ -28,8 +28,8 @@ pub fn skip(skipped: &Skipped, reason: Skip) {
 fn skip_of(skipped: &Skipped, reason: Skip, owner: u64) {
     if let Some(count) = skipped.get_ptr_mut(reason as u32) {
         // JUSTIFICATION: map values are reached by pointer.
-        // SAFETY: the slot is this CPU's; a program is not interrupted by itself.
-        unsafe { *count += 1 };
+        // SAFETY: the slot is this CPU's; programs of packets may be interrupted by others, so the addition is atomic.
+        unsafe { counter::add(count, 1) };
     }
     diagnostic::skipped(reason as u32, owner);
 }

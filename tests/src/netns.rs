@@ -13,7 +13,10 @@ use std::{
     thread,
 };
 
+use podmeter::subject::{NetworkNamespaceId, Subject};
 use rustix::thread::{LinkNameSpaceType, move_into_link_name_space};
+
+use crate::cgroup::{Hierarchy, TestCgroup};
 
 /// Two namespaces that reach each other, and nobody else.
 #[derive(Debug)]
@@ -32,6 +35,24 @@ pub struct NetworkNamespace {
     ipv6: Ipv6Addr,
 }
 
+/// What the kernel counted on a link, with the link's own headers.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct LinkCounters {
+    /// What came in.
+    pub receive: PacketCounters,
+    /// What went out.
+    pub transmit: PacketCounters,
+}
+
+/// Packets in one direction.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct PacketCounters {
+    /// Their bytes.
+    pub bytes: u64,
+    /// Their number.
+    pub packets: u64,
+}
+
 /// The version of IP.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum IpFamily {
@@ -43,6 +64,33 @@ pub enum IpFamily {
 
 /// The name of the link in each namespace.
 const LINK: &str = "veth0";
+
+impl IpFamily {
+    /// The value of the label `ip_family`.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::V4 => "ipv4",
+            Self::V6 => "ipv6",
+        }
+    }
+}
+
+/// Whom a socket is of that was made in a cgroup and a network namespace: on cgroup v1 it is in no cgroup.
+#[must_use]
+pub fn socket_subject(hierarchy: &Hierarchy, cgroup: &TestCgroup, namespace: u64) -> Subject {
+    if hierarchy.is_v2() {
+        Subject::Cgroup(cgroup.id())
+    } else {
+        Subject::NetworkNamespace(NetworkNamespaceId(namespace))
+    }
+}
+
+/// The inode number of the namespace that the tests run in.
+#[must_use]
+pub fn host_inode() -> u64 {
+    fs::metadata("/proc/self/ns/net").expect("procfs is mounted").ino()
+}
 
 impl Network {
     /// Makes both namespaces.
@@ -117,6 +165,19 @@ impl NetworkNamespace {
         Err(format!("netem: {}", String::from_utf8_lossy(&output.stderr).trim()))
     }
 
+    /// Switches a feature of its link, as `ethtool -K` calls it.
+    pub fn set_feature(&self, feature: &str, state: &str) {
+        self.enter(|| run(Command::new("ethtool").args(["-K", LINK, feature, state])));
+    }
+
+    /// What the kernel counted on its link.
+    #[must_use]
+    pub fn link_counters(&self) -> LinkCounters {
+        let text = self.enter(|| fs::read_to_string("/proc/thread-self/net/dev"));
+        let text = text.expect("a thread may read its own");
+        link_counters_in(&text, LINK).unwrap_or_else(|| panic!("no counters of {LINK} in {text}"))
+    }
+
     /// Writes a file below `/proc/sys/net`.
     pub fn set(&self, name: &str, value: &str) {
         let path = PathBuf::from("/proc/sys/net").join(name);
@@ -176,6 +237,18 @@ fn counter_in(text: &str, protocol: &str, name: &str) -> Option<u64> {
     found?.1.parse().ok()
 }
 
+/// A line has the link's name, eight numbers of what came in, and eight of what went out; bytes and packets lead each.
+fn link_counters_in(text: &str, link: &str) -> Option<LinkCounters> {
+    let prefix = format!("{link}:");
+    let line = text.lines().find_map(|line| line.trim_start().strip_prefix(&prefix))?;
+    let numbers: Vec<u64> = line.split_whitespace().map_while(|word| word.parse().ok()).collect();
+    let counters = |first: usize| {
+        let (bytes, packets) = (*numbers.get(first)?, *numbers.get(first + 1)?);
+        Some(PacketCounters { bytes, packets })
+    };
+    Some(LinkCounters { receive: counters(0)?, transmit: counters(8)? })
+}
+
 /// A line has the local address, the remote one, and the state in hexadecimal digits behind its number.
 fn n_open_in(text: &str) -> usize {
     const TIME_WAIT: &str = "06";
@@ -192,7 +265,16 @@ fn run(command: &mut Command) {
 
 #[cfg(test)]
 mod tests {
-    use super::{counter_in, n_open_in};
+    use super::{LinkCounters, PacketCounters, counter_in, link_counters_in, n_open_in};
+
+    #[test]
+    fn both_directions_of_a_link_are_found() {
+        let text = "Inter-|   Receive\n    lo: 1 2 0 0 0 0 0 0 3 4 0 0 0 0 0 0\n veth0: 5 6 0 0 0 0 0 0 7 8 0 0 0 0 0 0\n";
+        let receive = PacketCounters { bytes: 5, packets: 6 };
+        let transmit = PacketCounters { bytes: 7, packets: 8 };
+        assert_eq!(link_counters_in(text, "veth0"), Some(LinkCounters { receive, transmit }));
+        assert_eq!(link_counters_in(text, "veth1"), None);
+    }
 
     #[test]
     fn a_number_stands_below_its_name() {

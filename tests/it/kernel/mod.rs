@@ -4,6 +4,7 @@ mod cgroup_cpu;
 mod cgroup_pressure;
 mod cpu_throttle;
 mod ebpf_log;
+mod network;
 mod prometheus;
 mod restart;
 mod tcp;

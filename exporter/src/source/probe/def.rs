@@ -1,7 +1,7 @@
 //! What a probe is, as plain data: one row of the table of probes.
 
 use aya::maps::MapError;
-use podmeter_common::skip::Skip;
+use podmeter_common::{owner::SocketOwner, skip::Skip};
 
 use super::{
     btf::{BtfError, KernelTypes},
@@ -71,9 +71,18 @@ pub struct HookDef {
 pub(super) enum KernelMemory {
     /// By `bpf_probe_read_kernel`.
     Read,
-    /// Only what the context and other helpers give.
-    #[expect(dead_code, reason = "the first probe of this kind comes with the network")]
-    NotRead,
+    /// Only for the network namespace of sockets, on cgroup v1; else only what the context and other helpers give.
+    ReadOnCgroupV1,
+}
+
+impl KernelMemory {
+    /// Whether programs do so on this machine.
+    pub(super) fn is_read(self, host: &ProbeHost) -> bool {
+        match self {
+            Self::Read => true,
+            Self::ReadOnCgroupV1 => host.socket_owner() == SocketOwner::NetworkNamespace,
+        }
+    }
 }
 
 /// A program of the probe's object and what it hooks.

@@ -14,7 +14,7 @@ use tracing::{info, warn};
 use super::{
     PROBES,
     btf::{BtfError, KernelTypes},
-    def::{Globals, HookDef, HookKind, KernelMemory, Names, Need, ProbeDef, ProgramDef},
+    def::{Globals, HookDef, HookKind, Names, Need, ProbeDef, ProgramDef},
     host::ProbeHost,
     running::{OffReason, Probe, ProbeStatus},
 };
@@ -201,7 +201,7 @@ fn attach_hook<'a>(
     if hook.kind == HookKind::Kprobe && !kernel.has_kprobes {
         return Err(StartError::NoKprobes);
     }
-    if hook.memory == KernelMemory::Read && host.is_confidential {
+    if host.is_confidential && hook.memory.is_read(host) {
         return Err(StartError::Lockdown);
     }
     let globals = globals.as_ref().map_err(Arc::clone)?;
@@ -259,8 +259,9 @@ fn attach_program(
             let path = host.unified.as_ref().ok_or(StartError::NoUnified)?;
             let root = File::open(path)
                 .map_err(|source| StartError::OpenUnified { path: path.clone(), source })?;
-            // Beside what others attach there, Cilium or systemd for instance.
-            packets.attach(root, direction, CgroupAttachMode::AllowMultiple).map(drop)
+            // A link (5.7 and later) is always beside what others attach there, Cilium or systemd for instance, and
+            // takes no flag that says so: kernel/bpf/cgroup.c, cgroup_bpf_link_attach() of 5.10 and 6.12.
+            packets.attach(root, direction, CgroupAttachMode::Single).map(drop)
         }
         _ => return Err(StartError::NoProgram { name }),
     };

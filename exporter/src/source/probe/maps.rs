@@ -150,7 +150,6 @@ impl<'a> Reader<'a> {
     }
 
     /// Whom the owner of a socket is, or the remainder.
-    #[expect(dead_code, reason = "the first probe of sockets comes with the network")]
     pub(super) fn socket_subject(&self, owner: u64) -> Subject {
         match self.socket_owner {
             SocketOwner::NetworkNamespace if owner != REMAINDER => {

@@ -15,6 +15,7 @@ mod running;
 pub mod btf;
 
 mod cpu_throttle;
+mod network;
 mod tcp;
 
 pub use self::{
@@ -26,4 +27,4 @@ pub use self::{
 };
 
 /// Every probe, in the order of the documentation.
-pub const PROBES: &[ProbeDef] = &[cpu_throttle::PROBE, tcp::PROBE];
+pub const PROBES: &[ProbeDef] = &[cpu_throttle::PROBE, network::PROBE, tcp::PROBE];

@@ -1,5 +1,7 @@
 //! Whose an event is: what the programs must know to find it out, and whom the number in a map's key means.
 
+use podmeter_common::owner::SocketOwner;
+
 use super::{
     btf::{BtfError, KernelTypes},
     def::Globals,
@@ -30,6 +32,24 @@ pub(super) fn task_globals(types: &KernelTypes, host: &ProbeHost) -> Result<Glob
     Ok(globals)
 }
 
+/// What `owner::of_packet` of the programs reads: nothing where a socket's owner is its cgroup.
+pub(super) fn packet_globals(types: &KernelTypes, host: &ProbeHost) -> Result<Globals, BtfError> {
+    let owner = host.socket_owner();
+    let mut globals = vec![("SOCKET_OWNER", owner as u32)];
+    if owner == SocketOwner::NetworkNamespace {
+        globals.extend(namespace_globals(types)?);
+    }
+    Ok(globals)
+}
+
+/// What `owner::of_net` of the programs and the way to it read.
+fn namespace_globals(types: &KernelTypes) -> Result<Globals, BtfError> {
+    Ok(vec![
+        ("SOCK_NET", types.offset("sock", "__sk_common.skc_net.net", 8)?),
+        ("NET_INUM", types.offset("net", "ns.inum", 4)?),
+    ])
+}
+
 /// What `owner::of_sock`, `owner::of_any_sock` and `owner::of_net` of the programs read.
 pub(super) fn socket_globals(types: &KernelTypes, host: &ProbeHost) -> Result<Globals, BtfError> {
     // Before 5.15 the pointer to the cgroup shared its place with v1's class and priority, as `val`.
@@ -37,11 +57,10 @@ pub(super) fn socket_globals(types: &KernelTypes, host: &ProbeHost) -> Result<Gl
     let mut globals = cgroup_globals(types)?;
     globals.extend([
         ("SOCK_CGROUP", types.offset_of_any("sock", &cgroup, 8)?),
-        ("SOCK_NET", types.offset("sock", "__sk_common.skc_net.net", 8)?),
         ("SOCK_STATE", types.offset("sock", "__sk_common.skc_state", 1)?),
         ("SOCK_LISTENER", types.offset("sock", "__sk_common.skc_listener", 8)?),
-        ("NET_INUM", types.offset("net", "ns.inum", 4)?),
         ("SOCKET_OWNER", host.socket_owner() as u32),
     ]);
+    globals.extend(namespace_globals(types)?);
     Ok(globals)
 }
