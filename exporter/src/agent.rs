@@ -1,6 +1,7 @@
 //! The running whole: cgroups, sources and labels, and one collection after another that makes a page of them.
 
 use std::{
+    fs,
     sync::{Arc, Mutex, PoisonError},
     time::{Duration, Instant},
 };
@@ -9,15 +10,19 @@ use tokio::{sync, task};
 use tracing::{debug, info, warn};
 
 use crate::{
-    attribution::Snapshot,
+    attribution::{
+        Snapshot,
+        kubernetes::{Access, Kubernetes, KubernetesStatus, Settings, node_name},
+    },
     cgroup::{
         follow::{CgroupFollower, Followed},
         hierarchy::{Hierarchy, Version},
     },
-    config::Config,
+    config::{Config, Enabled},
     error_chain::one_line,
-    labelling::Labeller,
+    labelling::{Labeller, pod_state},
     memory,
+    metric::Family,
     page::Page,
     source::{
         gather::{Gathered, SOURCE_TIMEOUT, SourceSlot, gather},
@@ -35,6 +40,8 @@ pub struct Agent {
     cgroups: Arc<Mutex<Cgroups>>,
     /// Why no cgroup can be measured, if none can.
     no_cgroups: Option<String>,
+    kubernetes: Option<Kubernetes>,
+    node_name: String,
     collection: sync::Mutex<Collection>,
     runs: Mutex<Vec<SourceRun>>,
     started: Instant,
@@ -72,12 +79,35 @@ pub struct SourceRun {
 #[error("the collection ended without a page, which is a bug")]
 pub struct CollectionError(#[from] task::JoinError);
 
+/// Why there is no agent.
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    /// It cannot make its own metrics.
+    #[error(transparent)]
+    Telemetry(#[from] TelemetryError),
+    /// The Kubernetes API was asked for, and cannot be found.
+    #[error(
+        "`kubernetes.enabled` is true, but there is neither a service account nor a kubeconfig; set \
+         kubernetes.kubeconfig or KUBECONFIG, or run in a pod"
+    )]
+    NoAccess,
+}
+
+/// How long after the start a collection waits for the names of the pods, so that a new Podmeter goes on with the series
+/// of the one before it.
+const NAMES_GRACE: Duration = Duration::from_secs(5);
+
 impl Agent {
     /// Starts the probes and finds the cgroups; what does not work is off and says why.
     ///
-    /// This blocks for as long as the kernel's types take to parse, some tenths of a second.
-    pub fn start(config: &Config) -> Result<Arc<Self>, TelemetryError> {
-        let metrics = SelfMetrics::new(env!("CARGO_PKG_VERSION"))?;
+    /// This blocks for as long as the kernel's types take to parse, some tenths of a second. It needs a runtime.
+    pub fn start(config: &Config) -> Result<Arc<Self>, StartError> {
+        let node_name = find_node_name(config);
+        let kubernetes = start_kubernetes(config, &node_name)?;
+        let mut metrics = SelfMetrics::new(env!("CARGO_PKG_VERSION"))?;
+        if kubernetes.is_some() {
+            metrics.follow_kubernetes()?;
+        }
         let host = ProbeHost { ebpf_log: config.ebpf_log, ..ProbeHost::find(&config.paths) };
         let (probe_sources, probes) =
             probe::start(&host, HookKind::ALL, |probe| config.probes.enabled(probe));
@@ -93,13 +123,16 @@ impl Agent {
             host::start(hierarchy.as_ref(), &config.paths).into_iter().map(SourceSlot::new),
         );
         let runs = slots.iter().map(|slot| SourceRun::none(slot.name())).collect();
-        let labeller = Labeller::new(config.external_labels.clone());
+        let labeller =
+            Labeller::new(config.external_labels.clone(), config.kubernetes.labels.clone());
         Ok(Arc::new(Self {
             metrics,
             probes,
             slots,
             cgroups: Arc::new(Mutex::new(Cgroups { follower, reported: None })),
             no_cgroups,
+            kubernetes,
+            node_name,
             collection: sync::Mutex::new(Collection {
                 snapshot: Snapshot::default(),
                 labeller,
@@ -134,6 +167,16 @@ impl Agent {
         self.no_cgroups.as_deref()
     }
 
+    /// How it stands with the Kubernetes API; `None` where it is not asked.
+    pub fn kubernetes(&self) -> Option<KubernetesStatus> {
+        self.kubernetes.as_ref().map(Kubernetes::status)
+    }
+
+    /// The name of this node.
+    pub fn node_name(&self) -> &str {
+        &self.node_name
+    }
+
     /// Podmeter's own counters.
     pub fn metrics(&self) -> &SelfMetrics {
         &self.metrics
@@ -150,6 +193,9 @@ impl Agent {
             && *began >= asked
         {
             return Arc::clone(page);
+        }
+        if let Some(kubernetes) = &self.kubernetes {
+            kubernetes.wait_settled(self.started + NAMES_GRACE).await;
         }
         let began = Instant::now();
         let refreshed = self.refresh_cgroups().await;
@@ -178,8 +224,7 @@ impl Agent {
         gathered: Vec<Gathered>,
         refreshed: &Followed,
     ) -> Page {
-        collection.snapshot.follow(&refreshed.tree);
-        let mut families = Vec::new();
+        let mut families = self.name_pods(&mut collection.snapshot, refreshed);
         for one in gathered {
             self.metrics.record_source(&one);
             self.note_run(&one);
@@ -195,10 +240,26 @@ impl Agent {
             n_watch_failures: refreshed.stats.watch_failures,
         };
         self.metrics.record_cgroups(numbers, labelled.n_unresolved);
+        if let Some(status) = self.kubernetes() {
+            let losses = collection.labeller.label_losses();
+            self.metrics.record_kubernetes(&status, losses, Instant::now());
+        }
         let own = collection.labeller.label(self.metrics.families(), &collection.snapshot);
         let page = Page::new(labelled.families.into_iter().chain(own.families).collect());
         self.metrics.record_page(page.n_series(), page.n_settled());
         page
+    }
+
+    /// Brings the snapshot up to the cgroups and to the pods; gives the state of the pods.
+    fn name_pods(&self, snapshot: &mut Snapshot, followed: &Followed) -> Vec<Family> {
+        snapshot.follow(&followed.tree);
+        let Some(kubernetes) = &self.kubernetes else {
+            return Vec::new();
+        };
+        let uids = snapshot.pod_uids();
+        let pods = kubernetes.view(|uid| uids.contains(uid));
+        snapshot.name(pods, &followed.tree);
+        pod_state::families(snapshot.pods())
     }
 
     fn note_run(&self, gathered: &Gathered) {
@@ -240,6 +301,31 @@ impl SourceRun {
     fn none(name: &'static str) -> Self {
         Self { name, last: None, success: false, last_error: None }
     }
+}
+
+fn find_node_name(config: &Config) -> String {
+    let hostname = config.paths.proc.join("sys/kernel/hostname");
+    node_name(config.node_name.as_deref(), || fs::read_to_string(hostname))
+}
+
+/// Begins to follow the pods, if that is asked for and there is a way to.
+fn start_kubernetes(config: &Config, node: &str) -> Result<Option<Kubernetes>, StartError> {
+    let kubernetes = &config.kubernetes;
+    if kubernetes.enabled == Enabled::Never {
+        return Ok(None);
+    }
+    let Some(access) = Access::find(kubernetes.kubeconfig.as_deref()) else {
+        return match kubernetes.enabled {
+            Enabled::Always => Err(StartError::NoAccess),
+            Enabled::Auto | Enabled::Never => Ok(None),
+        };
+    };
+    Ok(Some(Kubernetes::start(Settings {
+        access,
+        node: node.into(),
+        wanted: kubernetes.labels.wanted(kubernetes.pod_state),
+        refresh: kubernetes.metadata_refresh,
+    })))
 }
 
 /// Finds the hierarchies and reads them once, or says why there is none with the cpu controller.

@@ -3,10 +3,11 @@
 use std::{fmt, fs};
 
 use crate::{
-    agent::Agent,
+    agent::{Agent, StartError},
+    attribution::kubernetes::{KubernetesStatus, SyncState},
     caps,
     cgroup::hierarchy::{Hierarchy, Version},
-    config::Config,
+    config::{Config, Enabled},
     error_chain::one_line,
     server::{Server, limits::Limits},
     source::probe::{HookKind, OffReason, ProbeStatus},
@@ -59,8 +60,15 @@ pub async fn run(config: &Config) -> Vec<Finding> {
         Ok(agent) => {
             findings.extend(agent.probes().iter().map(probe));
             findings.extend(sources(&agent).await);
+            // After the collection, which waits for the pods.
+            findings.extend(kubernetes(&agent, config));
         }
-        Err(error) => findings.push(fail("self-metrics", one_line(&error), "report this bug")),
+        Err(error @ StartError::NoAccess) => {
+            findings.push(fail("kubernetes", one_line(&error), "or set kubernetes.enabled: auto"));
+        }
+        Err(error @ StartError::Telemetry(_)) => {
+            findings.push(fail("self-metrics", one_line(&error), "report this bug"));
+        }
     }
     findings
 }
@@ -185,6 +193,59 @@ async fn sources(agent: &std::sync::Arc<Agent>) -> Vec<Finding> {
         }
     };
     agent.runs().into_iter().map(finding).collect()
+}
+
+fn kubernetes(agent: &Agent, config: &Config) -> Vec<Finding> {
+    let Some(status) = agent.kubernetes() else {
+        let reason = match config.kubernetes.enabled {
+            Enabled::Never => "not asked: kubernetes.enabled is false",
+            Enabled::Auto | Enabled::Always => {
+                "not asked: there is neither a service account nor a kubeconfig; containers are told apart by \
+                 pod_uid and container_id"
+            }
+        };
+        return vec![ok("kubernetes", reason.into())];
+    };
+    let mut findings = vec![pods_of_node(&status)];
+    for (resource, message) in status.forbidden.iter().filter(|(resource, _)| **resource != "pods")
+    {
+        findings.push(fail(
+            &format!("kubernetes {resource}"),
+            message.clone(),
+            &format!("allow get on {resource} in the ClusterRole, or take the rules off kubernetes.labels that need it"),
+        ));
+    }
+    findings
+}
+
+fn pods_of_node(status: &KubernetesStatus) -> Finding {
+    let KubernetesStatus { access, node, numbers, .. } = status;
+    let error = status.last_error.as_ref().map_or("no answer yet", |(_, error)| error.as_str());
+    match status.state {
+        SyncState::Watching if numbers.n_live == 0 => warn(
+            "kubernetes",
+            format!("by {access}: node {node} has no pods"),
+            "set node_name to the name that `kubectl get nodes` shows, unless the node is empty",
+        ),
+        SyncState::Watching => {
+            ok("kubernetes", format!("by {access}: {} pods on node {node}", numbers.n_live))
+        }
+        SyncState::Forbidden => fail(
+            "kubernetes pods",
+            error.into(),
+            "allow list and watch on pods in the ClusterRole; deploy/ has one",
+        ),
+        SyncState::Unauthorized => fail(
+            "kubernetes",
+            format!("by {access}: {error}"),
+            "look whether the token is of this cluster, and whether it has expired",
+        ),
+        SyncState::Starting | SyncState::Retrying => fail(
+            "kubernetes",
+            format!("by {access}: {error}"),
+            "look whether the API server can be reached from this node",
+        ),
+    }
 }
 
 fn ok(subject: &str, text: String) -> Finding {

@@ -1,6 +1,6 @@
 //! `podmeter run`: the agent behind the server, from start to SIGTERM.
 
-use std::{env, fs, io, net::SocketAddr, sync::Arc, time::Instant};
+use std::{fs, io, net::SocketAddr, sync::Arc, time::Instant};
 
 use tokio::{
     signal::unix::{SignalKind, signal},
@@ -9,20 +9,20 @@ use tokio::{
 use tracing::info;
 
 use crate::{
-    agent::{Agent, CollectionError, SourceRun},
+    agent::{Agent, CollectionError, SourceRun, StartError},
+    attribution::kubernetes::{KubernetesStatus, SyncState},
     config::Config,
     page::Page,
     paths::HostPaths,
     server::{
         Server, ServerError,
         app::{
-            App, Attachment, Handler, Landing, Outcome, ProbeState, Readiness, SourceError,
+            App, Attachment, Fact, Handler, Landing, Outcome, ProbeState, Readiness, SourceError,
             SourceState,
         },
         limits::{Limit, Limits},
     },
     source::probe::ProbeStatus,
-    telemetry::TelemetryError,
 };
 
 /// Why Podmeter does not serve.
@@ -31,9 +31,9 @@ pub enum RunError {
     /// It cannot listen.
     #[error(transparent)]
     Server(#[from] ServerError),
-    /// It cannot make its own metrics.
+    /// There is no agent.
     #[error(transparent)]
-    Telemetry(#[from] TelemetryError),
+    Agent(#[from] StartError),
     /// It could not be told to stop.
     #[error("signals cannot be caught")]
     Signals(#[source] io::Error),
@@ -53,7 +53,7 @@ pub async fn run(config: Config) -> Result<(), RunError> {
     let agent = task::spawn_blocking(move || Agent::start(&config)).await??;
     let url = format!("http://{}/metrics", reachable(address));
     info!(%address, start = ?began.elapsed(), "serving {url}");
-    let node = Node { agent, name: node_name(&paths), kernel: kernel(&paths) };
+    let node = Node { agent, kernel: kernel(&paths) };
     server.serve(Arc::new(node), stop).await;
     info!("stopped");
     Ok(())
@@ -62,7 +62,6 @@ pub async fn run(config: Config) -> Result<(), RunError> {
 /// The agent with what the landing page says of the machine.
 struct Node {
     agent: Arc<Agent>,
-    name: String,
     kernel: String,
 }
 
@@ -83,9 +82,10 @@ impl App for Node {
     fn landing(&self) -> Landing {
         Landing {
             version: env!("CARGO_PKG_VERSION").into(),
-            node_name: self.name.clone(),
+            node_name: self.agent.node_name().into(),
             kernel: self.kernel.clone(),
             uptime: self.agent.started().elapsed(),
+            kubernetes: kubernetes_facts(self.agent.kubernetes().as_ref()),
             probes: self.agent.probes().iter().map(probe_state).collect(),
             sources: self.agent.runs().into_iter().map(source_state).collect(),
         }
@@ -108,6 +108,31 @@ fn probe_state(status: &ProbeStatus) -> ProbeState {
         Err(_) => Attachment::Absent { reason: format!("{reasons}; instead: {}", status.instead) },
     };
     ProbeState { name: status.name.into(), attachment }
+}
+
+fn kubernetes_facts(status: Option<&KubernetesStatus>) -> Vec<Fact> {
+    let Some(status) = status else {
+        return Vec::new();
+    };
+    let fact = |name: &str, text: String, is_well| Fact { name: name.into(), text, is_well };
+    let is_watching = status.state == SyncState::Watching;
+    let pods = format!("{} of node {}, by {}", status.numbers.n_live, status.node, status.access);
+    let mut facts = vec![
+        fact("state", status.state.as_str().into(), is_watching),
+        fact("pods", pods, status.is_synced),
+    ];
+    let now = Instant::now();
+    if let Some(age) = status.event_age(now) {
+        facts.push(fact("last event", format!("{} s ago", age.as_secs()), is_watching));
+    }
+    for (resource, message) in &status.forbidden {
+        facts.push(fact(&format!("{resource} forbidden"), message.clone(), false));
+    }
+    if let Some((at, error)) = &status.last_error {
+        let ago = now.saturating_duration_since(*at).as_secs();
+        facts.push(fact("last error", format!("{error} ({ago} s ago)"), is_watching));
+    }
+    facts
 }
 
 fn source_state(run: SourceRun) -> SourceState {
@@ -148,10 +173,6 @@ fn stop_signal() -> io::Result<impl Future<Output = ()>> {
             _ = interrupt.recv() => info!("SIGINT: stopping"),
         }
     })
-}
-
-fn node_name(paths: &HostPaths) -> String {
-    env::var("NODE_NAME").unwrap_or_else(|_not_in_a_pod| proc_text(paths, "sys/kernel/hostname"))
 }
 
 fn kernel(paths: &HostPaths) -> String {

@@ -26,7 +26,10 @@ impl TestAgent {
     pub fn start(config: &Config) -> Self {
         let runtime = Builder::new_multi_thread().worker_threads(1).enable_all().build();
         let runtime = runtime.expect("the runtime starts");
-        let agent = Agent::start(config).expect("the agent starts");
+        let agent = {
+            let _entered = runtime.enter();
+            Agent::start(config).expect("the agent starts")
+        };
         Self { runtime, agent }
     }
 

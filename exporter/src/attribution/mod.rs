@@ -1,16 +1,27 @@
-//! Whose a cgroup is: its path tells the container and the pod. Immutable snapshots, so that a collection sees one
-//! state of the node from its start to its end.
+//! Whose a cgroup is: its path tells the container and the pod, and the Kubernetes API what they are called. Immutable
+//! snapshots, so that a collection sees one state of the node from its start to its end.
 
-use std::{collections::BTreeMap, sync::Arc};
-
-use self::namespace::{NamespaceOwner, NamespaceOwners};
-use crate::{
-    cgroup::tree::{CgroupTree, Stamp},
-    subject::{CgroupId, ContainerId, NetworkNamespaceId, PodUid},
-};
+mod naming;
 
 pub mod container;
+pub mod kubernetes;
 pub mod namespace;
+
+use std::{
+    collections::{BTreeMap, HashSet},
+    sync::Arc,
+};
+
+pub use self::naming::{Names, Part};
+use self::{
+    kubernetes::view::PodView,
+    namespace::{NamespaceOwner, NamespaceOwners},
+    naming::{Namer, Neighbours},
+};
+use crate::{
+    cgroup::tree::{CgroupEntry, CgroupTree, Stamp},
+    subject::{CgroupId, ContainerId, NetworkNamespaceId, PodUid},
+};
 
 /// Whose a cgroup is.
 ///
@@ -51,6 +62,18 @@ pub enum Identity {
     },
 }
 
+impl Identity {
+    /// The pod that the path names.
+    #[must_use]
+    pub fn pod_uid(&self) -> Option<&PodUid> {
+        match self {
+            Self::Container { pod_uid, .. } => pod_uid.as_ref(),
+            Self::Pod { pod_uid, .. } => Some(pod_uid),
+            Self::Monitor | Self::Other { .. } => None,
+        }
+    }
+}
+
 /// Whose every cgroup is, at one moment.
 #[derive(Clone, Debug, Default)]
 pub struct Snapshot {
@@ -58,14 +81,20 @@ pub struct Snapshot {
     /// Of the hierarchy that has the io controller, where it is another one.
     io: Option<Box<Snapshot>>,
     namespaces: NamespaceOwners,
+    namespace_names: BTreeMap<NetworkNamespaceId, Names>,
     /// Of the tree that this was made from.
     stamp: Stamp,
+    /// The pods that the rows are named by.
+    pods: Arc<PodView>,
+    /// Whether they are named by them since the tree last changed.
+    is_named: bool,
 }
 
 #[derive(Clone, Debug)]
 struct Row {
     path: Arc<str>,
     identity: Arc<Identity>,
+    names: Option<Names>,
 }
 
 impl Snapshot {
@@ -84,6 +113,7 @@ impl Snapshot {
             return;
         }
         self.stamp = tree.stamp().clone();
+        self.is_named = false;
         // Both are in the order of the ids, so one pass finds the differences.
         let mut rows = self.rows.iter().peekable();
         let (mut gone, mut changed) = (Vec::new(), Vec::new());
@@ -104,13 +134,66 @@ impl Snapshot {
         for entry in changed {
             let identity = Arc::new(container::identify(&entry.path));
             let path = Arc::clone(&entry.path);
-            self.rows.insert(entry.id, Row { path, identity });
+            self.rows.insert(entry.id, Row { path, identity, names: None });
         }
         match tree.own_io() {
             Some(io) => self.io.get_or_insert_default().follow(io),
             None => self.io = None,
         }
         self.namespaces = NamespaceOwners::of(tree, |id| self.identity(id));
+    }
+
+    /// Names the cgroups of the tree that is followed by the pods that are known.
+    pub fn name(&mut self, pods: Arc<PodView>, tree: &CgroupTree) {
+        if self.is_named && Arc::ptr_eq(&self.pods, &pods) {
+            return;
+        }
+        let identities: Vec<(CgroupId, Arc<Identity>)> =
+            self.rows.iter().map(|(&id, row)| (id, Arc::clone(&row.identity))).collect();
+        let neighbours = Neighbours::of(
+            identities.iter().map(|(id, identity)| (*id, &**identity)),
+            &pods,
+            |id| tree.get(id).is_some_and(CgroupEntry::is_live),
+        );
+        let namer = Namer { pods: &pods, neighbours: &neighbours };
+        for (&id, row) in &mut self.rows {
+            row.names = namer.name(id, &row.identity, row.names.take());
+        }
+        if let (Some(snapshot), Some(io)) = (&mut self.io, tree.own_io()) {
+            snapshot.name(Arc::clone(&pods), io);
+        }
+        self.namespace_names = self
+            .namespaces
+            .iter()
+            .filter_map(|(id, identity)| Some((id, namer.name_whole(identity)?)))
+            .collect();
+        self.pods = pods;
+        self.is_named = true;
+    }
+
+    /// The UIDs of all pods that have cgroups.
+    #[must_use]
+    pub fn pod_uids(&self) -> HashSet<&PodUid> {
+        let io = self.io.iter().flat_map(|io| io.rows.values());
+        self.rows.values().chain(io).filter_map(|row| row.identity.pod_uid()).collect()
+    }
+
+    /// The pods that the cgroups are named by.
+    #[must_use]
+    pub fn pods(&self) -> &PodView {
+        &self.pods
+    }
+
+    /// What a cgroup is called in the API, if it is known there.
+    #[must_use]
+    pub fn names(&self, id: CgroupId) -> Option<&Names> {
+        self.rows.get(&id)?.names.as_ref()
+    }
+
+    /// What a cgroup of the hierarchy that has the io controller is called in the API, by its id there.
+    #[must_use]
+    pub fn io_names(&self, id: CgroupId) -> Option<&Names> {
+        self.io.as_deref().unwrap_or(self).names(id)
     }
 
     /// Whether this was made from that state of the tree.
@@ -135,6 +218,12 @@ impl Snapshot {
     #[must_use]
     pub fn io_identity(&self, id: CgroupId) -> Option<&Identity> {
         self.io.as_deref().unwrap_or(self).identity(id)
+    }
+
+    /// What the owner of a network namespace is called in the API.
+    #[must_use]
+    pub fn namespace_names(&self, id: NetworkNamespaceId) -> Option<&Names> {
+        self.namespace_names.get(&id)
     }
 
     /// Whose a network namespace is; `None` for one that no known cgroup has a process in.

@@ -60,6 +60,14 @@ impl NamespaceOwners {
         Self(owners.chain(host).collect())
     }
 
+    /// Every namespace that is not the host's.
+    pub(super) fn iter(&self) -> impl Iterator<Item = (NetworkNamespaceId, &Identity)> {
+        self.0.iter().filter_map(|(id, owner)| match owner {
+            NamespaceOwner::Host => None,
+            NamespaceOwner::Identity(identity) => Some((*id, &**identity)),
+        })
+    }
+
     pub(super) fn get(&self, id: NetworkNamespaceId) -> Option<&NamespaceOwner> {
         self.0.get(&id)
     }

@@ -32,6 +32,36 @@ pub const KEYS: &[Key] = &[
         doc: "Labels that every series gets, by name. A name that Podmeter gives itself is refused.",
     },
     Key {
+        path: "node_name",
+        default: "`$NODE_NAME`, or the host's name in lower case",
+        doc: "The name of this node in the Kubernetes API: only its pods are asked for.",
+    },
+    Key {
+        path: "kubernetes.enabled",
+        default: "`auto`",
+        doc: "Whether pods are named by the Kubernetes API. `auto`: if there is a service account or a kubeconfig; `true`: it is an error if there is neither; `false`: never.",
+    },
+    Key {
+        path: "kubernetes.kubeconfig",
+        default: "`$KUBECONFIG`, or the pod's service account",
+        doc: "The kubeconfig that says where the API server is, for Podmeter outside of a pod. One that gets its credentials from a program is refused.",
+    },
+    Key {
+        path: "kubernetes.labels",
+        default: "none",
+        doc: "Labels that every series about a pod or container gets, as a list of rules. `from` says where the value is: `pod`, `namespace`, `node`, `deployment` or `workload`, then `label` or `annotation`, then the key, such as `pod.label.region`. `or`, one or a list, says where it is otherwise. `to` is the label's name. With `*` at its end, `from` is a pattern that names its labels itself, as kube-state-metrics does: `label_…`.",
+    },
+    Key {
+        path: "kubernetes.metadata_refresh",
+        default: "`5m`",
+        doc: "How long labels and annotations of Deployments, namespaces and nodes are trusted before they are read again, at least `1s`. Those of pods are followed at once.",
+    },
+    Key {
+        path: "kubernetes.pod_state.enabled",
+        default: "`true`",
+        doc: "Whether the state of this node's pods is served under kube-state-metrics' names (`kube_pod_…`); for whoever runs kube-state-metrics, `false` saves the double.",
+    },
+    Key {
         path: "probes.<name>.enabled",
         default: "the probe's own",
         doc: "Whether the kernel probe of that name is loaded; docs/metrics.md lists the probes and which are on.",
@@ -133,38 +163,6 @@ pub const KEYS: &[Key] = &[
         default: "found in `mountinfo`",
         doc: "Where the host's cgroup hierarchies are mounted, if not where this process sees them.",
     },
-];
-
-/// Labels that Podmeter sets itself, which `external_labels` must not name.
-pub(super) const OWN_LABELS: &[&str] = &[
-    "cgroup",
-    "code",
-    "container",
-    "container_id",
-    "device",
-    "direction",
-    "handler",
-    "hook",
-    "ip_family",
-    "kind",
-    "le",
-    "limit",
-    "map",
-    "namespace",
-    "node",
-    "operation",
-    "pod",
-    "pod_uid",
-    "probe",
-    "program",
-    "quantile",
-    "reason",
-    "resource",
-    "result",
-    "role",
-    "source",
-    "state",
-    "version",
 ];
 
 /// The names of all probes, as serde wants the known keys.

@@ -5,6 +5,7 @@
 
 mod expand;
 mod keys;
+mod kubernetes;
 pub mod scrape;
 mod units;
 
@@ -18,14 +19,24 @@ use std::{
 use serde::Deserialize;
 use serde_saphyr::Spanned;
 
-pub use self::keys::{KEYS, Key};
 use self::{
     expand::ExpandError,
     keys::ProbesConfig,
+    kubernetes::RawKubernetes,
     scrape::{RawScrape, ScrapeConfig, ScrapeError},
 };
+pub use self::{
+    keys::{KEYS, Key},
+    kubernetes::{Enabled, KubernetesConfig},
+};
 use crate::{
-    error_chain::one_line, labelling::relabel::rule::RuleConfig, paths::HostPaths,
+    error_chain::one_line,
+    labelling::{
+        relabel::rule::RuleConfig,
+        reserved::{self, NameError},
+        rules::RuleError,
+    },
+    paths::HostPaths,
     source::probe::EbpfLog,
 };
 
@@ -40,8 +51,12 @@ const MAX_FILE_BYTES: u64 = 1 << 20;
 pub struct Config {
     /// Where the endpoint listens.
     pub listen: SocketAddr,
+    /// The name of this node in the Kubernetes API, if it was given.
+    pub node_name: Option<String>,
     /// Labels that every series gets.
     pub external_labels: BTreeMap<String, String>,
+    /// Whether and how pods are named by the Kubernetes API.
+    pub kubernetes: KubernetesConfig,
     /// Switches of the probes.
     pub probes: ProbesConfig,
     /// The pages of others that are relayed.
@@ -109,6 +124,26 @@ pub enum ConfigError {
         /// What is wrong with it.
         source: ScrapeError,
     },
+    /// A label that cannot be given.
+    #[error("{file}: `external_labels` is `{name}`, but {source}")]
+    LabelName {
+        /// The file.
+        file: String,
+        /// The label.
+        name: String,
+        /// Why.
+        source: NameError,
+    },
+    /// A rule that is none.
+    #[error("{place}: `{key}`")]
+    Rule {
+        /// File, line and column.
+        place: String,
+        /// The rule.
+        key: String,
+        /// What is wrong with it.
+        source: RuleError,
+    },
     /// A `${…}` that cannot be replaced.
     #[error("{file}: `{key}`")]
     Expand {
@@ -125,7 +160,9 @@ impl Default for Config {
     fn default() -> Self {
         Self {
             listen: SocketAddr::from((Ipv4Addr::UNSPECIFIED, DEFAULT_PORT)),
+            node_name: None,
             external_labels: BTreeMap::new(),
+            kubernetes: KubernetesConfig::default(),
             probes: ProbesConfig::default(),
             scrape_configs: Vec::new(),
             relabel_configs: Vec::new(),
@@ -165,7 +202,11 @@ impl Config {
         };
         let mut external_labels = BTreeMap::new();
         for (name, value) in raw.external_labels {
-            check_label_name(&name, file)?;
+            reserved::check(&name).map_err(|source| ConfigError::LabelName {
+                file: file.into(),
+                name: name.clone(),
+                source,
+            })?;
             let value = expand(&format!("external_labels.{name}"), &value)?;
             external_labels.insert(name, value);
         }
@@ -177,9 +218,14 @@ impl Config {
             sys: path("paths.sysfs", raw.paths.sysfs)?.unwrap_or(defaults.paths.sys),
             cgroup: path("paths.cgroupfs", raw.paths.cgroupfs)?,
         };
+        let node_name = raw.node_name.map(|name| expand("node_name", &name)).transpose()?;
+        let is_external = |name: &str| external_labels.contains_key(name);
+        let kubernetes = raw.kubernetes.resolve(&context, is_external)?;
         Ok(Self {
             listen,
+            node_name: node_name.filter(|name| !name.is_empty()),
             external_labels,
+            kubernetes,
             probes: raw.probes,
             scrape_configs: scrape::resolve(raw.scrape_configs, &context)?,
             relabel_configs: scrape::page_rules(raw.relabel_configs, &context)?,
@@ -215,7 +261,9 @@ impl Context<'_> {
 #[serde(default, deny_unknown_fields)]
 struct RawConfig {
     listen: Option<String>,
+    node_name: Option<String>,
     external_labels: BTreeMap<String, String>,
+    kubernetes: RawKubernetes,
     probes: ProbesConfig,
     scrape_configs: Vec<Spanned<RawScrape>>,
     relabel_configs: Vec<RuleConfig>,
@@ -277,28 +325,6 @@ fn parse_listen(value: &str, file: &str) -> Result<SocketAddr, ConfigError> {
         key: "listen".into(),
         value: value.into(),
         wanted: "it takes an IP address and a port, such as 0.0.0.0:9643 or [::1]:9643",
-    })
-}
-
-/// Label names as Prometheus has had them from the start; names that begin with `__` are its own.
-fn check_label_name(name: &str, file: &str) -> Result<(), ConfigError> {
-    let first = name.bytes().next().unwrap_or(b'0');
-    let valid = name.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'_')
-        && !first.is_ascii_digit()
-        && !name.starts_with("__");
-    let taken = keys::OWN_LABELS.contains(&name);
-    let wanted = if !valid {
-        "a label name has letters, digits and underscores, and begins with neither a digit nor two underscores"
-    } else if taken {
-        "that label is Podmeter's own; choose another name"
-    } else {
-        return Ok(());
-    };
-    Err(ConfigError::Value {
-        file: file.into(),
-        key: "external_labels".into(),
-        value: name.into(),
-        wanted,
     })
 }
 

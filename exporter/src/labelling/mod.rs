@@ -2,11 +2,16 @@
 //!
 //! This is the only place that knows the names of a subject's labels.
 //! A name that a sample's own labels have wins over the subject's, and that over `external_labels`; no name stands
-//! twice.
+//! twice. Whoever the API knows is called as it is there; whoever it does not, by what its cgroup's path says.
 
 mod accumulate;
+mod pod_labels;
+
+pub mod pod_state;
 pub mod relabel;
 pub mod relay;
+pub mod reserved;
+pub mod rules;
 
 use std::{
     borrow::Cow,
@@ -14,9 +19,13 @@ use std::{
     sync::Arc,
 };
 
-use self::accumulate::{Accumulator, Contribution, Lifetime};
+use self::{
+    accumulate::{Accumulator, Contribution, Lifetime},
+    pod_labels::PodLabels,
+    rules::LabelRules,
+};
 use crate::{
-    attribution::{Identity, Snapshot, namespace::NamespaceOwner},
+    attribution::{Identity, Names, Snapshot, namespace::NamespaceOwner},
     metric::{Family, Kind, Sample},
     page::{Labels, PageFamily, Series},
     subject::Subject,
@@ -29,6 +38,7 @@ pub const UNRESOLVED: &str = "(unresolved)";
 #[derive(Debug, Default)]
 pub struct Labeller {
     external: Vec<Label>,
+    pods: PodLabels,
     accumulators: HashMap<&'static str, Accumulator>,
 }
 
@@ -44,19 +54,20 @@ pub struct Labelled {
 type Label = (Cow<'static, str>, Arc<str>);
 
 impl Labeller {
-    /// A labeller that puts these labels on every series.
-    pub fn new(external: impl IntoIterator<Item = (String, String)>) -> Self {
+    /// A labeller that puts these labels on every series, and what the rules give on those about a pod.
+    pub fn new(external: impl IntoIterator<Item = (String, String)>, rules: LabelRules) -> Self {
         let external = external
             .into_iter()
             .map(|(name, value)| (Cow::Owned(name), Arc::from(value)))
             .collect();
-        Self { external, accumulators: HashMap::new() }
+        Self { external, pods: PodLabels::new(rules), accumulators: HashMap::new() }
     }
 
     /// Labels the families of one collection.
     ///
     /// A family that is missing, because its source failed, keeps what it has for the next collection.
     pub fn label(&mut self, families: Vec<Family>, snapshot: &Snapshot) -> Labelled {
+        self.pods.follow(snapshot.pods());
         let unresolved: HashSet<Subject> = families
             .iter()
             .flat_map(|family| &family.samples)
@@ -85,7 +96,7 @@ impl Labeller {
             let Sample { subject, value, .. } = sample;
             let lifetime = match whose {
                 Whose::Unresolved => Lifetime::Process,
-                Whose::Node | Whose::Known(_) => Lifetime::Subjects,
+                Whose::Node | Whose::Known(_) | Whose::Named(..) => Lifetime::Subjects,
             };
             if desc.kind == Kind::Gauge || subject == Subject::Node {
                 series.push(Series { labels, value });
@@ -104,7 +115,17 @@ impl Labeller {
             .iter()
             .map(|(name, value)| (Cow::Borrowed(*name), Arc::from(value.as_ref())));
         let external = self.external.iter().cloned();
-        Labels::first_wins(own.chain(whose.labels()).chain(external))
+        let subject = match whose {
+            Whose::Named(_, names) => self.pods.labels(names),
+            _ => whose.labels(),
+        };
+        Labels::first_wins(own.chain(subject).chain(external))
+    }
+
+    /// How many labels of pods were left out, and how many values were cut, since the start.
+    #[must_use]
+    pub fn label_losses(&self) -> (u64, u64) {
+        self.pods.losses()
     }
 }
 
@@ -112,7 +133,10 @@ impl Labeller {
 #[derive(Clone, Copy)]
 enum Whose<'a> {
     Node,
+    /// By its path alone.
     Known(&'a Identity),
+    /// By the API as well.
+    Named(&'a Identity, &'a Names),
     /// Of a cgroup or a network namespace that the snapshot does not have.
     Unresolved,
 }
@@ -122,14 +146,24 @@ impl<'a> Whose<'a> {
         match subject {
             Subject::Node => Self::Node,
             Subject::Cgroup(id) | Subject::Subtree(id) => {
-                snapshot.identity(id).map_or(Self::Unresolved, Self::Known)
+                Self::known(snapshot.identity(id), snapshot.names(id))
             }
-            Subject::IoCgroup(id) => snapshot.io_identity(id).map_or(Self::Unresolved, Self::Known),
+            Subject::IoCgroup(id) => Self::known(snapshot.io_identity(id), snapshot.io_names(id)),
             Subject::NetworkNamespace(id) => match snapshot.namespace_owner(id) {
                 Some(NamespaceOwner::Host) => Self::Node,
-                Some(NamespaceOwner::Identity(identity)) => Self::Known(identity),
+                Some(NamespaceOwner::Identity(identity)) => {
+                    Self::known(Some(identity), snapshot.namespace_names(id))
+                }
                 None => Self::Unresolved,
             },
+        }
+    }
+
+    fn known(identity: Option<&'a Identity>, names: Option<&'a Names>) -> Self {
+        match (identity, names) {
+            (None, _) => Self::Unresolved,
+            (Some(identity), None) => Self::Known(identity),
+            (Some(identity), Some(names)) => Self::Named(identity, names),
         }
     }
 
@@ -143,15 +177,19 @@ impl<'a> Whose<'a> {
             Self::Unresolved
             | Self::Known(
                 Identity::Container { nested: true, .. } | Identity::Pod { nested: true, .. },
+            )
+            | Self::Named(
+                Identity::Container { nested: true, .. } | Identity::Pod { nested: true, .. },
+                _,
             ) => kind != Kind::Gauge && !matches!(subject, Subject::Subtree(_)),
-            Self::Node | Self::Known(_) => true,
+            Self::Node | Self::Known(_) | Self::Named(..) => true,
         }
     }
 
     fn labels(self) -> Vec<Label> {
         let label = |name: &'static str, value: &str| (Cow::Borrowed(name), Arc::from(value));
         match self {
-            Self::Node | Self::Known(Identity::Monitor) => Vec::new(),
+            Self::Node | Self::Known(Identity::Monitor) | Self::Named(..) => Vec::new(),
             Self::Unresolved => vec![label("cgroup", UNRESOLVED)],
             Self::Known(Identity::Other { path }) => {
                 vec![(Cow::Borrowed("cgroup"), Arc::clone(path))]
@@ -172,7 +210,7 @@ mod tests {
 
     use expect_test::{Expect, expect};
 
-    use super::Labeller;
+    use super::{LabelRules, Labeller};
     use crate::{
         attribution::Snapshot,
         cgroup::{
@@ -223,7 +261,7 @@ mod tests {
         };
         let samples: Vec<_> = subjects.iter().map(sample).collect();
         let families = [&COUNTER, &GAUGE].map(|desc| Family { desc, samples: samples.clone() });
-        let mut labeller = Labeller::new([("cluster".into(), "x".into())]);
+        let mut labeller = Labeller::new([("cluster".into(), "x".into())], LabelRules::default());
         let labelled = labeller.label(families.into(), &Snapshot::of(tree));
         let text = encode(&Page::new(labelled.families), Format::Text004);
         let text = String::from_utf8(text).unwrap();

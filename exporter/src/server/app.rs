@@ -82,10 +82,23 @@ pub struct Landing {
     pub kernel: String,
     /// How long Podmeter has run.
     pub uptime: Duration,
+    /// How it stands with the Kubernetes API, in rows of what and how.
+    pub kubernetes: Vec<Fact>,
     /// Every probe, in the order to show.
     pub probes: Vec<ProbeState>,
     /// Every source, in the order to show.
     pub sources: Vec<SourceState>,
+}
+
+/// One row of a table of facts.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Fact {
+    /// What it is about.
+    pub name: String,
+    /// How it is.
+    pub text: String,
+    /// Whether that is well.
+    pub is_well: bool,
 }
 
 /// One row of the table of probes.

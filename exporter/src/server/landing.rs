@@ -2,7 +2,7 @@
 
 use std::{fmt, time::Duration};
 
-use super::app::{Attachment, Landing, Outcome, ProbeState, SourceState};
+use super::app::{Attachment, Fact, Landing, Outcome, ProbeState, SourceState};
 
 const STYLE: &str = "\
 body{font-family:sans-serif;max-width:72em;margin:2em auto;padding:0 1em;color:#222;background:#fff}\
@@ -12,7 +12,7 @@ th,td{text-align:left;vertical-align:top;padding:.3em .8em;border-bottom:1px sol
 
 /// The whole document.
 pub(super) fn html(landing: &Landing) -> String {
-    let Landing { version, node_name, kernel, uptime, probes, sources } = landing;
+    let Landing { version, node_name, kernel, uptime, kubernetes, probes, sources } = landing;
     format!(
         "<!DOCTYPE html>\n<html lang=\"en\">\n<head>\n<meta charset=\"utf-8\">\n\
          <title>Podmeter on {node}</title>\n<style>{STYLE}</style>\n</head>\n<body>\n\
@@ -23,6 +23,7 @@ pub(super) fn html(landing: &Landing) -> String {
          <li><a href=\"/healthz\">/healthz</a>: whether Podmeter runs</li>\n\
          <li><a href=\"/readyz\">/readyz</a>: whether Podmeter is ready, or why not</li>\n\
          </ul>\n\
+         <h2>Kubernetes API</h2>\n{kubernetes}\
          <h2>Probes</h2>\n{probes}\
          <h2>Sources</h2>\n{sources}\
          </body>\n</html>\n",
@@ -30,6 +31,7 @@ pub(super) fn html(landing: &Landing) -> String {
         version = Escaped(version),
         kernel = Escaped(kernel),
         uptime = Span(*uptime),
+        kubernetes = table(&["what", "state"], kubernetes.iter().map(fact_row)),
         probes = table(&["probe", "state", "hook, or why not"], probes.iter().map(probe_row)),
         sources = table(
             &["source", "state", "last duration", "age", "last error"],
@@ -45,6 +47,12 @@ fn table(titles: &[&str], rows: impl Iterator<Item = String>) -> String {
         return "<p>None.</p>\n".to_owned();
     }
     format!("<table>\n<tr><th>{titles}</th></tr>\n{rows}</table>\n")
+}
+
+fn fact_row(fact: &Fact) -> String {
+    let class = if fact.is_well { "good" } else { "bad" };
+    let (name, text) = (Escaped(&fact.name), Escaped(&fact.text));
+    format!("<tr><td>{name}</td><td class=\"{class}\">{text}</td></tr>\n")
 }
 
 fn probe_row(probe: &ProbeState) -> String {
@@ -130,7 +138,7 @@ mod tests {
 
     use super::{Span, html};
     use crate::server::app::{
-        Attachment, Landing, Outcome, ProbeState, SourceError, SourceRun, SourceState,
+        Attachment, Fact, Landing, Outcome, ProbeState, SourceError, SourceRun, SourceState,
     };
 
     #[test]
@@ -161,6 +169,11 @@ mod tests {
             node_name: "<node> & \"co\"".to_owned(),
             kernel: "6.12.0-test".to_owned(),
             uptime: Duration::from_secs(3_700),
+            kubernetes: vec![Fact {
+                name: "pods forbidden".to_owned(),
+                text: "<no>".to_owned(),
+                is_well: false,
+            }],
             probes: vec![
                 probe(
                     "cpu_throttle",
@@ -202,6 +215,11 @@ mod tests {
             <li><a href="/healthz">/healthz</a>: whether Podmeter runs</li>
             <li><a href="/readyz">/readyz</a>: whether Podmeter is ready, or why not</li>
             </ul>
+            <h2>Kubernetes API</h2>
+            <table>
+            <tr><th>what</th><th>state</th></tr>
+            <tr><td>pods forbidden</td><td class="bad">&lt;no&gt;</td></tr>
+            </table>
             <h2>Probes</h2>
             <table>
             <tr><th>probe</th><th>state</th><th>hook, or why not</th></tr>
@@ -228,10 +246,11 @@ mod tests {
             node_name: String::new(),
             kernel: String::new(),
             uptime: Duration::ZERO,
+            kubernetes: Vec::new(),
             probes: Vec::new(),
             sources: Vec::new(),
         };
-        assert_eq!(html(&landing).matches("<p>None.</p>").count(), 2);
+        assert_eq!(html(&landing).matches("<p>None.</p>").count(), 3);
         assert!(!html(&landing).contains("<table>"));
     }
 }

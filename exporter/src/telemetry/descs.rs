@@ -1,5 +1,6 @@
 //! Names, types and meanings of the self-metrics.
 
+use super::kubernetes;
 use crate::metric::{Desc, Kind};
 
 /// Every self-metric, in the order of the documentation.
@@ -19,6 +20,16 @@ pub const METRICS: &[&Desc] = &[
     &CGROUPS_LEFT_OUT,
     &CGROUP_RESCANS,
     &CGROUP_WATCH_FAILURES,
+    &kubernetes::STATE,
+    &kubernetes::SYNCED,
+    &kubernetes::EVENT_AGE,
+    &kubernetes::RESYNCS,
+    &kubernetes::REQUESTS,
+    &kubernetes::ERRORS,
+    &kubernetes::FORBIDDEN,
+    &kubernetes::PODS,
+    &kubernetes::OBJECTS,
+    &kubernetes::LEFT_OUT,
     &PAGE_SERIES,
     &PAGE_SETTLED,
     &HTTP_REQUESTS,

@@ -4,17 +4,20 @@
 //! [`SelfMetrics::families`] turns its content into families of the page.
 
 mod descs;
+mod kubernetes;
 
-use std::borrow::Cow;
+use std::{borrow::Cow, time::Instant};
 
 use prometheus::{
-    CounterVec, GaugeVec, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Opts, Registry,
+    CounterVec, Gauge, GaugeVec, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Opts, Registry,
     core::Collector,
     proto::{MetricFamily, MetricType},
 };
 
 pub use self::descs::METRICS;
+use self::kubernetes::KubernetesMetrics;
 use crate::{
+    attribution::kubernetes::KubernetesStatus,
     metric::{Desc, Family, Sample, Value},
     source::{
         SourceStats,
@@ -41,6 +44,7 @@ pub struct SelfMetrics {
     cgroup_rescans: IntCounter,
     cgroup_watch_failures: IntCounter,
     cgroups_left_out: IntCounter,
+    kubernetes: Option<KubernetesMetrics>,
     page_series: IntGauge,
     page_settled: IntCounter,
     http_requests: IntCounterVec,
@@ -89,12 +93,26 @@ impl SelfMetrics {
             cgroup_rescans: register.counter(&descs::CGROUP_RESCANS)?,
             cgroup_watch_failures: register.counter(&descs::CGROUP_WATCH_FAILURES)?,
             cgroups_left_out: register.counter(&descs::CGROUPS_LEFT_OUT)?,
+            kubernetes: None,
             page_series: register.int_gauge(&descs::PAGE_SERIES)?,
             page_settled: register.counter(&descs::PAGE_SETTLED)?,
             http_requests: register.counters(&descs::HTTP_REQUESTS)?,
             http_limits: register.counters(&descs::HTTP_LIMITS)?,
             registry,
         })
+    }
+
+    /// Registers what is told of the Kubernetes API, where it is asked.
+    pub fn follow_kubernetes(&mut self) -> Result<(), TelemetryError> {
+        self.kubernetes = Some(KubernetesMetrics::new(&Register(&self.registry))?);
+        Ok(())
+    }
+
+    /// Notes how it stands with the Kubernetes API, and the labels of pods that were left out and cut.
+    pub fn record_kubernetes(&self, status: &KubernetesStatus, labels: (u64, u64), now: Instant) {
+        if let Some(metrics) = &self.kubernetes {
+            metrics.record(status, labels, now);
+        }
     }
 
     /// Notes which probes are attached, and why the others are not.
@@ -220,6 +238,10 @@ impl Register<'_> {
         self.add(GaugeVec::new(opts(desc), desc.labels)?)
     }
 
+    fn gauge(&self, desc: &Desc) -> Result<Gauge, prometheus::Error> {
+        self.add(Gauge::with_opts(opts(desc))?)
+    }
+
     fn int_gauges(&self, desc: &Desc) -> Result<IntGaugeVec, prometheus::Error> {
         self.add(IntGaugeVec::new(opts(desc), desc.labels)?)
     }
@@ -252,10 +274,14 @@ fn opts(desc: &Desc) -> Opts {
 
 #[cfg(test)]
 mod tests {
-    use std::{collections::BTreeSet, time::Duration};
+    use std::{
+        collections::BTreeSet,
+        time::{Duration, Instant},
+    };
 
     use super::{CgroupNumbers, METRICS, SelfMetrics};
     use crate::{
+        attribution::kubernetes::{KubernetesStatus, Operation},
         metric::Value,
         source::{
             Collected, SourceStats,
@@ -265,7 +291,12 @@ mod tests {
     };
 
     fn filled() -> SelfMetrics {
-        let metrics = SelfMetrics::new("1.2.3").unwrap();
+        let mut metrics = SelfMetrics::new("1.2.3").unwrap();
+        metrics.follow_kubernetes().unwrap();
+        let mut status = KubernetesStatus::new("test".into(), "node".into());
+        status.forbidden.insert("pods", "no".into());
+        status.errors.insert((Operation::Watch, "forbidden"), 1);
+        metrics.record_kubernetes(&status, (0, 0), Instant::now());
         let state = Ok(HookKind::Fentry);
         metrics.record_probes(&[ProbeStatus {
             name: "p",

@@ -7,6 +7,7 @@ use std::fmt::Write as _;
 use expect_test::expect_file;
 use podmeter::{
     config::KEYS,
+    labelling::pod_state,
     metric::Desc,
     source::{
         host::HOST,
@@ -36,14 +37,25 @@ fn metrics_md_is_current() {
         writeln!(text, "\n## Source `{}`", source.name).unwrap();
         text.push_str(&table(source.metrics));
     }
+    text.push_str("\n## The state of pods\n\n");
+    text.push_str(ABOUT_POD_STATE);
+    text.push_str(&table(pod_state::METRICS));
     text.push_str("\n## Podmeter itself\n");
     text.push_str(&table(telemetry::METRICS.iter().copied()));
     expect_file!["../../../docs/metrics.md"].assert_eq(&text);
 }
 
+const ABOUT_POD_STATE: &str =
+    "The names and labels are kube-state-metrics'; where the Kubernetes API is asked, and \
+`kubernetes.pod_state.enabled` is not `false`.
+";
+
 const ABOUT_METRICS: &str = "Each family with its type, its own labels, and where the number comes from.
-Series about a cgroup have the labels of whom it belongs to as well: `pod_uid` and `container_id` for a container,
-`pod_uid` for a pod's own cgroup, `cgroup` (its path) for any other.
+Series about a cgroup have the labels of whom it belongs to as well.
+Where the Kubernetes API tells: `namespace`, `pod`, `workload`, `workload_type`, `deployment`, the labels of
+`kubernetes.labels`, and for a container `container`; a pod's sandbox has `container=\"POD\"`.
+Where it does not, or not yet: `pod_uid` and `container_id` for a container, `pod_uid` for a pod's own cgroup.
+`cgroup` (its path) for what is no pod's.
 What belongs to no cgroup that is known is added up under `cgroup=\"(unresolved)\"`.
 `external_labels` stand on every series.
 ";

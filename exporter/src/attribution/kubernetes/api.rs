@@ -1,0 +1,410 @@
+//! Requests to the API server, and what its refusals and silences mean.
+
+use std::time::Duration;
+
+use bytes::{Buf as _, BytesMut};
+use http::{Request, Response, StatusCode, header};
+use http_body_util::BodyExt as _;
+use kube::client::{Body, Client};
+use serde::{Deserialize, de::DeserializeOwned};
+use tokio::time;
+
+use super::{
+    object::{RawMetadata, RawObject, RawPod},
+    owners::ObjectKey,
+};
+
+/// How long a request may take that is no watch.
+const REQUEST_TIMEOUT: Duration = Duration::from_secs(30);
+/// Largest answer to a list: pods of 30 kB, as many as are kept.
+const MAX_LIST_BYTES: usize = 64 << 20;
+/// Largest single object or event; etcd takes 1.5 MB by default.
+const MAX_OBJECT_BYTES: usize = 8 << 20;
+/// Largest error text that is read.
+const MAX_STATUS_BYTES: usize = 64 << 10;
+/// Pods in one page of a list, as kubectl asks for.
+const PAGE_SIZE: u32 = 500;
+/// Longest wait that a server may ask for.
+const MAX_RETRY_AFTER: Duration = Duration::from_mins(1);
+
+/// Metadata alone, as every server since Kubernetes 1.15 gives it.
+const METADATA_ONLY: &str =
+    "application/json;as=PartialObjectMetadata;g=meta.k8s.io;v=v1,application/json";
+
+/// The API server, and the node whose pods are asked for.
+#[derive(Clone)]
+pub(super) struct Api {
+    client: Client,
+    node: String,
+}
+
+/// Where a list begins.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum ListFrom {
+    /// Whatever the server has in its cache, which costs it little.
+    Cache,
+    /// Not older than a version that was seen before.
+    NotOlderThan(String),
+    /// The next page.
+    Page(String),
+}
+
+/// A page of a list.
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+pub(super) struct PodList {
+    pub(super) metadata: ListMetadata,
+    pub(super) items: Vec<RawPod>,
+}
+
+/// Where a list ends.
+#[derive(Debug, Default, Deserialize)]
+#[serde(default, rename_all = "camelCase")]
+pub(super) struct ListMetadata {
+    pub(super) resource_version: String,
+    #[serde(rename = "continue")]
+    pub(super) next: String,
+}
+
+/// One line of a watch.
+#[derive(Debug, Deserialize)]
+#[serde(tag = "type", content = "object", rename_all = "UPPERCASE")]
+pub(super) enum Event {
+    Added(Box<RawPod>),
+    Modified(Box<RawPod>),
+    Deleted(Box<RawPod>),
+    Bookmark(Box<RawObject>),
+    Error(RawStatus),
+}
+
+/// Why the server refused.
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+pub(super) struct RawStatus {
+    message: String,
+    code: u16,
+}
+
+/// Why a request gave nothing.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum ApiError {
+    /// The server refused.
+    #[error("the API server answered {code}: {message}")]
+    Refused { code: u16, message: String, retry_after: Option<Duration> },
+    /// The connection could not be made, or broke.
+    #[error("cannot talk to the API server")]
+    Transport(#[source] kube::Error),
+    /// Nothing came for too long.
+    #[error("the API server was silent for {} s", .0.as_secs())]
+    Silent(Duration),
+    /// The answer is none that the API gives.
+    #[error("cannot understand the API server's answer")]
+    Decode(#[source] serde_json::Error),
+    /// The answer is too large.
+    #[error("the API server's answer has more than {0} bytes")]
+    TooLarge(usize),
+    /// A name is none that can be asked for.
+    #[error("cannot ask for this object")]
+    Request(#[source] http::Error),
+}
+
+/// Kinds of errors, as the self-metrics count them.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ErrorKind {
+    /// 401: the token is not, or no longer, valid.
+    Unauthorized,
+    /// 403: the role does not allow it.
+    Forbidden,
+    /// 410: what a watch should go on from is gone.
+    Expired,
+    /// 429: the server is busy.
+    Throttled,
+    /// 404.
+    NotFound,
+    /// Any other refusal.
+    Refused,
+    /// 5xx.
+    Server,
+    /// No connection, or a broken one.
+    Connection,
+    /// Silence.
+    Timeout,
+    /// An answer that makes no sense.
+    Protocol,
+}
+
+impl ErrorKind {
+    /// All of them.
+    pub const ALL: [Self; 10] = [
+        Self::Unauthorized,
+        Self::Forbidden,
+        Self::Expired,
+        Self::Throttled,
+        Self::NotFound,
+        Self::Refused,
+        Self::Server,
+        Self::Connection,
+        Self::Timeout,
+        Self::Protocol,
+    ];
+
+    /// The value of a label.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Unauthorized => "unauthorized",
+            Self::Forbidden => "forbidden",
+            Self::Expired => "expired",
+            Self::Throttled => "throttled",
+            Self::NotFound => "not_found",
+            Self::Refused => "refused",
+            Self::Server => "server",
+            Self::Connection => "connection",
+            Self::Timeout => "timeout",
+            Self::Protocol => "protocol",
+        }
+    }
+}
+
+impl ApiError {
+    pub(super) fn kind(&self) -> ErrorKind {
+        match self {
+            Self::Refused { code, .. } => match code {
+                401 => ErrorKind::Unauthorized,
+                403 => ErrorKind::Forbidden,
+                404 => ErrorKind::NotFound,
+                410 => ErrorKind::Expired,
+                429 => ErrorKind::Throttled,
+                500.. => ErrorKind::Server,
+                _ => ErrorKind::Refused,
+            },
+            Self::Transport(_) => ErrorKind::Connection,
+            Self::Silent(_) => ErrorKind::Timeout,
+            Self::Decode(_) | Self::TooLarge(_) | Self::Request(_) => ErrorKind::Protocol,
+        }
+    }
+
+    /// How long the server wants to be left alone.
+    pub(super) fn retry_after(&self) -> Option<Duration> {
+        match self {
+            Self::Refused { retry_after, .. } => *retry_after,
+            _ => None,
+        }
+    }
+}
+
+impl From<RawStatus> for ApiError {
+    fn from(status: RawStatus) -> Self {
+        Self::Refused { code: status.code, message: status.message, retry_after: None }
+    }
+}
+
+impl Api {
+    pub(super) fn new(client: Client, node: &str) -> Self {
+        Self { client, node: escaped(node) }
+    }
+
+    /// One page of the pods of this node.
+    pub(super) async fn list(&self, from: &ListFrom) -> Result<PodList, ApiError> {
+        let from = match from {
+            ListFrom::Cache => "&resourceVersion=0".to_owned(),
+            ListFrom::NotOlderThan(version) => {
+                format!("&resourceVersion={}&resourceVersionMatch=NotOlderThan", escaped(version))
+            }
+            ListFrom::Page(next) => format!("&continue={}", escaped(next)),
+        };
+        let path = format!("{}&limit={PAGE_SIZE}{from}", self.pods());
+        self.get(&path, "application/json", MAX_LIST_BYTES).await
+    }
+
+    /// Changes since a version, for at most so long.
+    pub(super) async fn watch(&self, version: &str, seconds: u64) -> Result<EventStream, ApiError> {
+        let path = format!(
+            "{}&watch=true&allowWatchBookmarks=true&timeoutSeconds={seconds}&resourceVersion={}",
+            self.pods(),
+            escaped(version)
+        );
+        self.open(&path).await
+    }
+
+    /// All pods of this node, a bookmark that says so, and then changes.
+    pub(super) async fn stream(&self, seconds: u64) -> Result<EventStream, ApiError> {
+        let path = format!(
+            "{}&watch=true&allowWatchBookmarks=true&timeoutSeconds={seconds}\
+             &sendInitialEvents=true&resourceVersionMatch=NotOlderThan&resourceVersion=",
+            self.pods()
+        );
+        self.open(&path).await
+    }
+
+    /// The metadata of one object, out of the server's cache.
+    pub(super) async fn metadata(&self, key: &ObjectKey) -> Result<RawMetadata, ApiError> {
+        let (group, resource) = key.kind.resource();
+        let namespace = if key.namespace.is_empty() {
+            String::new()
+        } else {
+            format!("/namespaces/{}", escaped(&key.namespace))
+        };
+        let name = escaped(&key.name);
+        let path = format!("{group}{namespace}/{resource}/{name}?resourceVersion=0");
+        let object: RawObject = self.get(&path, METADATA_ONLY, MAX_OBJECT_BYTES).await?;
+        Ok(object.metadata)
+    }
+
+    fn pods(&self) -> String {
+        format!("/api/v1/pods?fieldSelector=spec.nodeName%3D{}", self.node)
+    }
+
+    async fn get<T: DeserializeOwned>(
+        &self,
+        path: &str,
+        accept: &str,
+        max_bytes: usize,
+    ) -> Result<T, ApiError> {
+        let answer = async {
+            let body = self.send(path, accept).await?.into_body();
+            let bytes = read(body, max_bytes).await?;
+            serde_json::from_slice(&bytes).map_err(ApiError::Decode)
+        };
+        time::timeout(REQUEST_TIMEOUT, answer)
+            .await
+            .unwrap_or(Err(ApiError::Silent(REQUEST_TIMEOUT)))
+    }
+
+    async fn open(&self, path: &str) -> Result<EventStream, ApiError> {
+        let response = time::timeout(REQUEST_TIMEOUT, self.send(path, "application/json"))
+            .await
+            .unwrap_or(Err(ApiError::Silent(REQUEST_TIMEOUT)))?;
+        Ok(EventStream { body: response.into_body(), buffer: BytesMut::new(), n_searched: 0 })
+    }
+
+    /// Sends a request, and makes an error of every status but success.
+    async fn send(&self, path: &str, accept: &str) -> Result<Response<Body>, ApiError> {
+        let request = Request::get(path)
+            .header(header::ACCEPT, accept)
+            // Kubernetes 1.37 compresses each event of a watch by itself, which is not read here.
+            .header(header::ACCEPT_ENCODING, "identity")
+            .body(Body::empty())
+            .map_err(ApiError::Request)?;
+        let response = self.client.send(request).await.map_err(ApiError::Transport)?;
+        if response.status().is_success() {
+            return Ok(response);
+        }
+        let (status, retry_after) = (response.status(), retry_after(&response));
+        let text = read(response.into_body(), MAX_STATUS_BYTES).await.unwrap_or_default();
+        Err(ApiError::Refused {
+            code: status.as_u16(),
+            message: message(status, &text),
+            retry_after,
+        })
+    }
+}
+
+/// The lines of a watch.
+pub(super) struct EventStream {
+    body: Body,
+    buffer: BytesMut,
+    /// How much of the buffer has no end of a line in it.
+    n_searched: usize,
+}
+
+impl EventStream {
+    /// The next event; `None` when the server ends the watch, as it does when the time is up.
+    pub(super) async fn next(&mut self, silence: Duration) -> Result<Option<Event>, ApiError> {
+        loop {
+            let rest = self.buffer.get(self.n_searched..).unwrap_or_default();
+            if let Some(at) = rest.iter().position(|byte| *byte == b'\n') {
+                let line = self.buffer.split_to(self.n_searched + at);
+                self.buffer.advance(1);
+                self.n_searched = 0;
+                if self.buffer.is_empty() {
+                    // A burst of events needs not be paid for as long as the watch lasts.
+                    self.buffer = BytesMut::new();
+                }
+                return serde_json::from_slice(&line).map(Some).map_err(ApiError::Decode);
+            }
+            self.n_searched = self.buffer.len();
+            if self.buffer.len() > MAX_OBJECT_BYTES {
+                return Err(ApiError::TooLarge(MAX_OBJECT_BYTES));
+            }
+            match time::timeout(silence, self.body.frame()).await {
+                Err(_elapsed) => return Err(ApiError::Silent(silence)),
+                Ok(None) => return Ok(None),
+                Ok(Some(Err(error))) => return Err(ApiError::Transport(error)),
+                Ok(Some(Ok(frame))) => {
+                    if let Some(data) = frame.data_ref() {
+                        self.buffer.extend_from_slice(data);
+                    }
+                }
+            }
+        }
+    }
+}
+
+async fn read(mut body: Body, max_bytes: usize) -> Result<BytesMut, ApiError> {
+    let mut bytes = BytesMut::new();
+    while let Some(frame) = body.frame().await {
+        let frame = frame.map_err(ApiError::Transport)?;
+        if let Some(data) = frame.data_ref() {
+            bytes.extend_from_slice(data);
+        }
+        if bytes.len() > max_bytes {
+            return Err(ApiError::TooLarge(max_bytes));
+        }
+    }
+    Ok(bytes)
+}
+
+/// What the server says in its Status object, or what its code means where it is no such server that answers.
+fn message(status: StatusCode, text: &[u8]) -> String {
+    match serde_json::from_slice::<RawStatus>(text) {
+        Ok(status) if !status.message.is_empty() => status.message,
+        _ => status.canonical_reason().unwrap_or("no reason given").into(),
+    }
+}
+
+fn retry_after<B>(response: &Response<B>) -> Option<Duration> {
+    let text = response.headers().get(header::RETRY_AFTER)?.to_str().ok()?;
+    let seconds = text.trim().parse().ok()?;
+    Some(Duration::from_secs(seconds).min(MAX_RETRY_AFTER))
+}
+
+/// A part of a path or a query, where every byte that could mean something there is escaped.
+fn escaped(text: &str) -> String {
+    let mut escaped = String::with_capacity(text.len());
+    for byte in text.bytes() {
+        if byte.is_ascii_alphanumeric() || b"-._~".contains(&byte) {
+            escaped.push(char::from(byte));
+        } else {
+            escaped.push('%');
+            escaped.extend([byte >> 4, byte & 15].map(hex_digit));
+        }
+    }
+    escaped
+}
+
+fn hex_digit(number: u8) -> char {
+    char::from_digit(number.into(), 16).unwrap_or('0').to_ascii_uppercase()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{Event, RawStatus, escaped};
+
+    #[test]
+    fn names_cannot_leave_their_place() {
+        assert_eq!(escaped("node-1.example"), "node-1.example");
+        assert_eq!(escaped("a/../b?c=d&e,f"), "a%2F..%2Fb%3Fc%3Dd%26e%2Cf");
+    }
+
+    #[test]
+    fn recorded_events_are_understood() {
+        let gone = include_str!("../../../../tests/fixtures/v1.34.9/watch/gone.jsonl");
+        let event: Event = serde_json::from_str(gone).unwrap();
+        let Event::Error(RawStatus { code, .. }) = event else { panic!("{event:?}") };
+        assert_eq!(code, 410);
+        let bookmark = r#"{"type":"BOOKMARK","object":{"kind":"Pod","apiVersion":"v1","metadata":{"resourceVersion":"720"},"spec":{"containers":null},"status":{}}}"#;
+        let Event::Bookmark(object) = serde_json::from_str(bookmark).unwrap() else { panic!() };
+        assert_eq!(object.metadata.resource_version, "720");
+    }
+}
