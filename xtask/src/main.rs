@@ -57,8 +57,8 @@ enum Command {
     },
     /// Take what the tests got as what they expect; look at the difference before you commit it.
     Bless,
-    /// Measure what the exporter costs on this machine; needs root.
-    Bench,
+    /// Measure what the exporter costs on this machine, or a part of that; needs root.
+    Bench(bench::Options),
 }
 
 fn main() -> ExitCode {
@@ -81,6 +81,6 @@ fn dispatch(command: Command) -> Result<()> {
         Command::Docs { check: true } => docs::check(),
         Command::Docs { check: false } => docs::write(),
         Command::Bless => bless::run(),
-        Command::Bench => bench::run(),
+        Command::Bench(options) => bench::run(&options),
     }
 }

@@ -37,15 +37,15 @@ pub(crate) struct Cpu {
 }
 
 impl Exporter {
-    /// Starts it on a free port.
-    pub(crate) fn start(podmeter: &Path) -> Result<Self> {
+    /// Starts it on a free port, with the rest of its configuration as it is given.
+    pub(crate) fn start(podmeter: &Path, configuration: &str) -> Result<Self> {
         let free = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).context("there is no free port")?;
         let address = free.local_addr().context("a bound port has a number")?;
         drop(free);
         let dir = cargo::target_dir().join("bench");
         fs::create_dir_all(&dir).with_context(|| format!("failed to create {}", dir.display()))?;
         let config = dir.join("podmeter.yaml");
-        fs::write(&config, format!("listen: {address}\n"))
+        fs::write(&config, format!("listen: {address}\n{configuration}"))
             .context("failed to write the configuration")?;
         let log = dir.join("podmeter.log");
         let log_file = fs::File::create(&log).context("failed to create the exporter's log")?;

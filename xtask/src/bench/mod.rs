@@ -1,144 +1,34 @@
-//! `cargo xtask bench`: the three limits that the exporter keeps, measured on this machine with 500 cgroups.
-//!
-//! First page: from the start of the process to a complete answer. CPU: user and system time of the process from
-//! `/proc/<pid>/stat`, over 50 scrapes. Memory: `VmRSS` after ten idle seconds.
+//! `cargo xtask bench`: what the exporter costs on this machine.
 
 mod cgroups;
 mod exporter;
+mod limits;
+mod load;
+mod probes;
 
-use std::{
-    path::Path,
-    thread,
-    time::{Duration, Instant},
-};
+use anyhow::Result;
 
-use anyhow::{Result, bail};
+/// What is measured; without a part, the limits that the exporter keeps.
+#[derive(Debug, clap::Args)]
+pub(crate) struct Options {
+    #[command(subcommand)]
+    part: Option<Part>,
+}
 
-use self::{cgroups::Cgroups, exporter::Exporter};
-use crate::{
-    cargo::{self, Build},
-    console, machine, process,
-    setup::{self, Purpose},
-};
-
-const N_CGROUPS: usize = 500;
-const N_SCRAPES: u32 = 50;
-const IDLE_TIME: Duration = Duration::from_secs(10);
-
-const MAX_FIRST_PAGE: Duration = Duration::from_secs(1);
-const MAX_CPU_PER_SCRAPE: Duration = Duration::from_millis(10);
-const MAX_IDLE_BYTES: u64 = 20_000_000;
+#[derive(Debug, clap::Subcommand)]
+enum Part {
+    /// Measure what each probe costs per event, and how much it slows down what causes the events.
+    Probes(probes::Options),
+    /// Be one of the loads of that, and print how often it was done per second.
+    #[command(hide = true)]
+    Load(load::Options),
+}
 
 /// `cargo xtask bench`.
-pub(crate) fn run() -> Result<()> {
-    if !process::is_root() {
-        bail!(
-            "the bench makes cgroups, which needs root: run `sudo --preserve-env cargo xtask bench`"
-        );
+pub(crate) fn run(options: &Options) -> Result<()> {
+    match &options.part {
+        None => limits::run(),
+        Some(Part::Probes(options)) => probes::run(options),
+        Some(Part::Load(options)) => load::run(options),
     }
-    setup::ensure(Purpose::Run)?;
-    let podmeter = cargo::build_podmeter(Build::Release)?;
-    // Dropped last, and on every error: nothing of it stays on the machine.
-    let cgroups = Cgroups::create(N_CGROUPS)?;
-    let measured = measure(&podmeter)?;
-    console::say(&format!(
-        "{N_CGROUPS} cgroups with a quota under {}; {N_SCRAPES} scrapes of {} lines, {} of them about these cgroups",
-        cgroups.parent().display(),
-        measured.n_lines,
-        measured.n_lines_of_bench
-    ));
-    let mut is_kept = true;
-    for row in rows(&measured) {
-        let Row { name, measured, limit, .. } = &row;
-        let verdict = if row.is_kept { "ok" } else { "OVER THE LIMIT" };
-        console::say(&format!("{name:<15} {measured:<40} limit {limit:<10} {verdict}"));
-        is_kept &= row.is_kept;
-    }
-    console::say(&machine::described());
-    if measured.n_lines_of_bench == 0 {
-        bail!(
-            "the page says nothing of the bench's cgroups: what was measured is not what was meant"
-        );
-    }
-    if !is_kept {
-        bail!("a limit is not kept");
-    }
-    Ok(())
-}
-
-/// What was measured.
-#[derive(Debug)]
-struct Measured {
-    first_page: Duration,
-    user_per_scrape: Duration,
-    system_per_scrape: Duration,
-    idle_bytes: u64,
-    bytes_after_scrapes: u64,
-    n_lines: usize,
-    n_lines_of_bench: usize,
-}
-
-fn measure(podmeter: &Path) -> Result<Measured> {
-    let start = Instant::now();
-    let mut exporter = Exporter::start(podmeter)?;
-    exporter.first_page()?;
-    let first_page = start.elapsed();
-    thread::sleep(IDLE_TIME);
-    let idle_bytes = exporter.resident_bytes()?;
-    let before = exporter.cpu()?;
-    let mut page = String::new();
-    for _ in 0..N_SCRAPES {
-        page = exporter.scrape()?;
-    }
-    let after = exporter.cpu()?;
-    Ok(Measured {
-        first_page,
-        user_per_scrape: after.user.saturating_sub(before.user) / N_SCRAPES,
-        system_per_scrape: after.system.saturating_sub(before.system) / N_SCRAPES,
-        idle_bytes,
-        bytes_after_scrapes: exporter.resident_bytes()?,
-        n_lines: page.lines().count(),
-        n_lines_of_bench: page.lines().filter(|line| line.contains(cgroups::NAME)).count(),
-    })
-}
-
-/// A limit, and whether it is kept.
-struct Row {
-    name: &'static str,
-    measured: String,
-    limit: String,
-    is_kept: bool,
-}
-
-fn rows(measured: &Measured) -> [Row; 3] {
-    let Measured { first_page, user_per_scrape: user, system_per_scrape: system, .. } = *measured;
-    let Measured { idle_bytes: idle, bytes_after_scrapes: after, .. } = *measured;
-    [
-        Row {
-            name: "first page",
-            measured: format!("{} after start", milliseconds(first_page)),
-            limit: milliseconds(MAX_FIRST_PAGE),
-            is_kept: first_page <= MAX_FIRST_PAGE,
-        },
-        Row {
-            name: "CPU per scrape",
-            measured: format!("{} user + {} system", milliseconds(user), milliseconds(system)),
-            limit: milliseconds(MAX_CPU_PER_SCRAPE),
-            is_kept: user + system <= MAX_CPU_PER_SCRAPE,
-        },
-        Row {
-            name: "idle memory",
-            measured: format!("{} ({} after the scrapes)", megabytes(idle), megabytes(after)),
-            limit: megabytes(MAX_IDLE_BYTES),
-            is_kept: idle <= MAX_IDLE_BYTES,
-        },
-    ]
-}
-
-fn milliseconds(time: Duration) -> String {
-    format!("{:.1} ms", time.as_secs_f64() * 1e3)
-}
-
-fn megabytes(n_bytes: u64) -> String {
-    format!("{}.{} MB", n_bytes / 1_000_000, n_bytes / 100_000 % 10)
 }

@@ -27,6 +27,8 @@ pub(crate) enum Purpose {
     Vm,
     /// The tests against a real Kubernetes on this machine, without what other tests need.
     Cluster,
+    /// The bench of the probes on this machine.
+    Bench,
     /// The check of the Vagrantfile.
     Vagrant,
     /// Everything.
@@ -78,7 +80,7 @@ struct Requirement {
 }
 
 const BUILD: &[Purpose] =
-    &[Purpose::Run, Purpose::Test, Purpose::Kernel, Purpose::Vm, Purpose::Cluster];
+    &[Purpose::Run, Purpose::Test, Purpose::Kernel, Purpose::Vm, Purpose::Cluster, Purpose::Bench];
 const KERNEL_TESTS: &[Purpose] = &[Purpose::Kernel, Purpose::Vm];
 
 const REQUIREMENTS: &[Requirement] = &[
@@ -124,8 +126,8 @@ const REQUIREMENTS: &[Requirement] = &[
     },
     Requirement {
         name: "iproute2",
-        why: "tests make networks with it, and compare with its counts",
-        purposes: &[Purpose::Kernel, Purpose::Vm, Purpose::Cluster],
+        why: "tests and the bench make networks with it, and tests compare with its counts",
+        purposes: &[Purpose::Kernel, Purpose::Vm, Purpose::Cluster, Purpose::Bench],
         without: Without::Fails,
         present: |_| packages::IPROUTE.present(),
         bring: |setup| packages::IPROUTE.bring(setup),
@@ -171,6 +173,22 @@ const REQUIREMENTS: &[Requirement] = &[
         bring: |setup| packages::IPTABLES.bring(setup),
     },
     Requirement {
+        name: "fio",
+        why: "the bench of the probes reads blocks with it",
+        purposes: &[Purpose::Bench],
+        without: Without::Fails,
+        present: |_| packages::FIO.present(),
+        bring: |setup| packages::FIO.bring(setup),
+    },
+    Requirement {
+        name: "iperf3",
+        why: "the bench of the probes sends packets with it",
+        purposes: &[Purpose::Bench],
+        without: Without::Fails,
+        present: |_| packages::IPERF.present(),
+        bring: |setup| packages::IPERF.bring(setup),
+    },
+    Requirement {
         name: "vagrant",
         why: "a test lets it read the Vagrantfile",
         purposes: &[Purpose::Vagrant],
@@ -192,7 +210,12 @@ const REQUIREMENTS: &[Requirement] = &[
 pub(crate) fn run(purpose: Purpose) -> Result<()> {
     let kernels: &[&str] = match purpose {
         Purpose::Vm | Purpose::All => kernel::DEFAULT,
-        Purpose::Run | Purpose::Test | Purpose::Kernel | Purpose::Cluster | Purpose::Vagrant => &[],
+        Purpose::Run
+        | Purpose::Test
+        | Purpose::Kernel
+        | Purpose::Cluster
+        | Purpose::Bench
+        | Purpose::Vagrant => &[],
     };
     let setup = Setup::open()?;
     let brought = ensure_with(&setup, purpose, kernels)?;

@@ -27,6 +27,10 @@ pub(crate) const ETHTOOL: Programs = Programs { package: "ethtool", names: &["et
 pub(crate) const IPTABLES: Programs = Programs { package: "iptables", names: &["iptables"] };
 /// Makes file systems.
 pub(crate) const E2FSPROGS: Programs = Programs { package: "e2fsprogs", names: &["mkfs.ext4"] };
+/// Reads and writes blocks.
+pub(crate) const FIO: Programs = Programs { package: "fio", names: &["fio"] };
+/// Sends packets.
+pub(crate) const IPERF: Programs = Programs { package: "iperf3", names: &["iperf3"] };
 /// Reads the Vagrantfile.
 pub(crate) const VAGRANT: Programs = Programs { package: "vagrant", names: &["vagrant"] };
 
