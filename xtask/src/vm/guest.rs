@@ -5,7 +5,7 @@ use std::{
     fs,
     io::Write as _,
     path::{Path, PathBuf},
-    time::Instant,
+    time::{Duration, Instant},
 };
 
 use anyhow::{Context as _, Result};
@@ -85,11 +85,14 @@ pub(crate) fn run(bench: &Bench, planned: Planned) -> Result<Ran> {
         .with_context(|| format!("failed to create {}", log_path.display()))?;
     let mut output = libtest::Output::default();
     let mut log_error = None;
+    let mut clock = Clock { started: Instant::now(), booted: None, last: Instant::now() };
     let parameters = planned.guest.variant.parameters;
     let end = qemu::boot(&planned.kernel, parameters, &files, bench.accelerator, |line| {
         log_error = log_error.take().or(writeln!(log, "{line}").err());
+        clock.begin();
         if let Some((test, verdict)) = output.line(line) {
-            console::say(&format!("{name}  {test}  {}", verdict.as_str()));
+            let seconds = clock.lap();
+            console::say(&format!("{name}  {test}  {} ({seconds:.1} s)", verdict.as_str()));
         }
     })?;
     if let Some(error) = log_error {
@@ -108,14 +111,41 @@ pub(crate) fn run(bench: &Bench, planned: Planned) -> Result<Ran> {
         console::say(&format!("{name}: logs: {log} and {console_log}"));
     }
     console::say(&format!(
-        "{name}: {} passed, {} failed ({}, {:.1} s)",
+        "{name}: {} passed, {} failed ({}, {:.1} s, of which the boot took {:.1} s)",
         count.n_passed,
         count.n_failed,
         if bench.accelerator == Accelerator::Kvm { "KVM" } else { "no KVM" },
-        start.elapsed().as_secs_f64()
+        start.elapsed().as_secs_f64(),
+        clock.booted.unwrap_or_default().as_secs_f64()
     ));
     let Planned { guest, kernel: Kernel { release, .. }, .. } = planned;
     Ok(Ran { release, guest, count, reports: output.reports })
+}
+
+/// Where the time of a guest goes.
+#[derive(Debug)]
+struct Clock {
+    started: Instant,
+    /// How long it took until the tests said something.
+    booted: Option<Duration>,
+    last: Instant,
+}
+
+impl Clock {
+    /// Takes the first line of the tests for the end of the boot.
+    fn begin(&mut self) {
+        if self.booted.is_none() {
+            self.booted = Some(self.started.elapsed());
+            self.last = Instant::now();
+        }
+    }
+
+    /// The seconds since the last verdict.
+    fn lap(&mut self) -> f64 {
+        let seconds = self.last.elapsed().as_secs_f64();
+        self.last = Instant::now();
+        seconds
+    }
 }
 
 /// Counts the verdicts and says what is missing or failed. A test without a verdict has failed.
