@@ -3,10 +3,16 @@
 //! A restarted container or service has a new cgroup id and the labels of the old one.
 //! Two equal series would make Prometheus throw the page away, and a counter that begins anew under its old name would
 //! lose what it had; so the values are added, and what a cgroup had when its entry was freed is kept as long as the
-//! series has a successor. Pure.
+//! series has a successor.
+//! Sums are exact, because those of floating-point numbers depend on their order: a counter would fall by its last bit
+//! when one of its cgroups goes. Pure.
 
-use std::{collections::HashMap, mem};
+use std::{
+    collections::{HashMap, HashSet},
+    mem,
+};
 
+use super::exact::Exact;
 use crate::{
     metric::{Histogram, Value},
     page::{Labels, Series},
@@ -40,7 +46,7 @@ pub(super) struct Contribution {
 #[derive(Debug, Default)]
 struct Accumulated {
     /// What cgroups had that no longer contribute.
-    retired: Option<Value>,
+    retired: Option<Total>,
     current: Vec<(Subject, Value)>,
     previous: Vec<(Subject, Value)>,
     outlives: bool,
@@ -75,37 +81,61 @@ impl Accumulated {
 
     /// Retires what is gone and adds up what is left.
     fn total(&mut self) -> Value {
-        for (subject, value) in mem::take(&mut self.previous) {
-            if !self.current.iter().any(|(current, _)| *current == subject) {
-                match &mut self.retired {
-                    Some(retired) => add(retired, &value),
-                    None => self.retired = Some(value),
-                }
+        let previous = mem::take(&mut self.previous);
+        if !previous.is_empty() {
+            let current: HashSet<Subject> = self.current.iter().map(|(it, _)| *it).collect();
+            for (_, value) in previous.iter().filter(|(it, _)| !current.contains(it)) {
+                add(&mut self.retired, value);
             }
         }
-        let mut values = self.retired.iter().chain(self.current.iter().map(|(_, value)| value));
-        // A series that is alive has a value: its own or, for a remainder, the retired one.
-        let mut total = values.next().cloned().unwrap_or(Value::Number(0.0));
-        for value in values {
+        let mut total = self.retired.clone();
+        for (_, value) in &self.current {
             add(&mut total, value);
         }
-        total
+        // A series that is alive has a value: its own or, for a remainder, the retired one.
+        total.map_or(Value::Number(0.0), Total::into_value)
     }
 }
 
-/// Adds two values of one family, which are of one kind and have the same bounds.
-fn add(total: &mut Value, value: &Value) {
+/// A sum of values of one family, which are of one kind and have the same bounds.
+#[derive(Clone, Debug)]
+enum Total {
+    Number(Exact),
+    Histogram { bounds: &'static [f64], buckets: Vec<u64>, sum: Exact },
+}
+
+impl Total {
+    fn of(value: &Value) -> Self {
+        match value {
+            Value::Number(number) => Self::Number(Exact::of(*number)),
+            Value::Histogram(Histogram { bounds, buckets, sum }) => {
+                Self::Histogram { bounds, buckets: buckets.clone(), sum: Exact::of(*sum) }
+            }
+        }
+    }
+
+    fn into_value(self) -> Value {
+        match self {
+            Self::Number(number) => Value::Number(number.value()),
+            Self::Histogram { bounds, buckets, sum } => {
+                Value::Histogram(Histogram { bounds, buckets, sum: sum.value() })
+            }
+        }
+    }
+}
+
+fn add(total: &mut Option<Total>, value: &Value) {
     match (total, value) {
-        (Value::Number(total), Value::Number(value)) => *total += value,
-        (Value::Histogram(total), Value::Histogram(value)) => add_histogram(total, value),
-        (Value::Number(_), Value::Histogram(_)) | (Value::Histogram(_), Value::Number(_)) => {}
-    }
-}
-
-fn add_histogram(total: &mut Histogram, value: &Histogram) {
-    total.sum += value.sum;
-    for (total, value) in total.buckets.iter_mut().zip(&value.buckets) {
-        *total += value;
+        (Some(Total::Number(total)), Value::Number(value)) => *total += Exact::of(*value),
+        (Some(Total::Histogram { buckets, sum, .. }), Value::Histogram(value)) => {
+            *sum += Exact::of(value.sum);
+            for (total, value) in buckets.iter_mut().zip(&value.buckets) {
+                *total += value;
+            }
+        }
+        (Some(Total::Number(_)), Value::Histogram(_))
+        | (Some(Total::Histogram { .. }), Value::Number(_)) => {}
+        (total @ None, value) => *total = Some(Total::of(value)),
     }
 }
 
@@ -201,15 +231,23 @@ mod tests {
         #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::default() })]
         /// Cgroups of one path come and go in any order, each only rising: as long as one is there, nothing falls.
         #[test]
-        fn nothing_ever_falls_while_a_cgroup_is_there(steps in vec((1_u64..6, 0_u8..3), 1..60)) {
+        fn nothing_ever_falls_while_a_cgroup_is_there(
+            steps in vec((1_u64..6, 0_u8..3, 0.0..10.0_f64), 1..60)
+        ) {
             let mut accumulator = Accumulator::default();
             let mut alive: Vec<(u64, f64)> = vec![(0, 1.0)];
             let mut last = 0.0;
-            for (id, what) in steps {
+            for (id, what, seconds) in steps {
                 match what {
                     0 => alive.retain(|(known, _)| *known != id),
-                    1 if alive.iter().all(|(known, _)| *known != id) => alive.push((id, 1.0)),
-                    _ => alive.iter_mut().for_each(|(_, value)| *value += 1.0),
+                    1 if alive.iter().all(|(known, _)| *known != id) => alive.push((id, seconds)),
+                    _ => {
+                        if let Some((_, value)) = alive.iter_mut().find(|(known, _)| *known == id) {
+                            *value += seconds;
+                        }
+                        // Sources give them in any order.
+                        alive.rotate_left(1);
+                    }
                 }
                 let contributions = alive
                     .iter()

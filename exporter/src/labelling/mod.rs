@@ -5,6 +5,7 @@
 //! twice. Whoever the API knows is called as it is there; whoever it does not, by what its cgroup's path says.
 
 mod accumulate;
+mod exact;
 mod pod_labels;
 
 pub mod pod_state;
