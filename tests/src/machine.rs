@@ -8,6 +8,16 @@ pub fn is_test_vm() -> bool {
     std::env::var_os("PODMETER_VM").is_some()
 }
 
+/// Whether a probe that was asked for is off because this kernel's types do not have what its hooks need.
+#[must_use]
+pub fn lacks_types(statuses: &[ProbeStatus]) -> bool {
+    let lacking = statuses.iter().find(|status| status.state == Err(OffReason::KernelTypes));
+    if let Some(ProbeStatus { name, reasons, .. }) = lacking {
+        println!("report: skipped | {name} | {}", reasons.join("; "));
+    }
+    lacking.is_some()
+}
+
 /// The one probe that was started, or nothing on a machine whose kernel refuses it, after checking that it says why.
 #[must_use]
 pub fn attached((mut probes, mut statuses): (Vec<Probe>, Vec<ProbeStatus>)) -> Option<Probe> {

@@ -273,7 +273,10 @@ fn load_error(program: &'static str, error: ProgramError) -> StartError {
         ProgramError::LoadError { io_error, verifier_log } => {
             let log = verifier_log.to_string();
             // The statistics after the verdict are of no use to an operator.
-            let is_verdict = |line: &&str| !line.is_empty() && !line.starts_with("processed ");
+            let statistics = ["processed ", "stack depth ", "verification time "];
+            let is_verdict = |line: &&str| {
+                !line.is_empty() && !statistics.iter().any(|word| line.starts_with(word))
+            };
             let verdict = log.lines().rev().map(str::trim).find(is_verdict);
             StartError::Verifier {
                 program,
