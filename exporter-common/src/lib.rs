@@ -11,4 +11,5 @@ pub mod skip;
 
 pub mod cpu_throttle;
 pub mod network;
+pub mod run_queue;
 pub mod tcp;

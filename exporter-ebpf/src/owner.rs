@@ -22,8 +22,8 @@ offsets! {
     TASK_CGROUPS;
     /// `css_set.dfl_cgrp`: the cgroup in the cgroup2 hierarchy.
     CSS_SET_DFL_CGRP;
-    /// `task_struct.sched_task_group`.
-    TASK_SCHED_GROUP;
+    /// `css_set.subsys[cpu_cgrp_id]`: the state of the cpu controller.
+    CSS_SET_CPU;
     /// `sock.sk_cgrp_data.cgroup`.
     SOCK_CGROUP;
     /// `sock.__sk_common.skc_net.net`.
@@ -67,16 +67,31 @@ pub fn of_task_group(task_group: usize) -> u64 {
 
 /// The cgroup of a `struct task_struct`, in the hierarchy that has the cpu controller.
 ///
-/// On cgroup v2 it is the task's own, wherever the controller is switched on; on v1 the hierarchy's own id is only in
-/// the task group.
+/// On cgroup v2 it is the task's own, wherever the controller is switched on; on v1 it is that of the controller's state.
+/// Not of `sched_task_group`: that may be an autogroup, which has no cgroup.
 #[inline(always)]
 #[must_use]
 pub fn of_task(task: usize) -> u64 {
-    if kernel::global(&CPU_IS_V1) == 1 {
-        return of_task_group(kernel::read(task, &TASK_SCHED_GROUP));
+    if is_v1() {
+        return of_css(css_of_task(task, &CSS_SET_CPU));
     }
     let set: usize = kernel::read(task, &TASK_CGROUPS);
     of_cgroup(kernel::read(set, &CSS_SET_DFL_CGRP))
+}
+
+/// Whether the cpu controller is in a hierarchy of cgroup v1, where each hierarchy has ids of its own.
+#[inline(always)]
+#[must_use]
+pub fn is_v1() -> bool {
+    kernel::global(&CPU_IS_V1) == 1
+}
+
+/// The state of a controller for a `struct task_struct`: a `struct cgroup_subsys_state`, by its place in `css_set`.
+#[inline(always)]
+#[must_use]
+pub fn css_of_task(task: usize, place: &'static u32) -> usize {
+    let set: usize = kernel::read(task, &TASK_CGROUPS);
+    kernel::read(set, place)
 }
 
 /// The owner of a full `struct sock`; never by the task that happens to run.

@@ -144,6 +144,13 @@ impl TestCgroup {
         }
     }
 
+    /// Gives it the least share of the CPUs, so that its tasks wait for those of others even when they have just woken.
+    pub fn set_least_weight(&self) {
+        let (file, weight) =
+            if self.hierarchy.is_v2 { ("cpu.weight", "1") } else { ("cpu.shares", "2") };
+        self.write(file, weight);
+    }
+
     /// Starts `n` endless loops in it.
     pub fn burn(&mut self, n: usize) {
         for _ in 0..n {

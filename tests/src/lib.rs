@@ -19,4 +19,5 @@ pub mod page;
 pub mod page_server;
 pub mod probe;
 pub mod prometheus;
+pub mod task;
 pub mod tools;

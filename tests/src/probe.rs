@@ -13,7 +13,7 @@ use podmeter::{
     subject::Subject,
 };
 
-use crate::machine::attached;
+use crate::machine::{attached, lacks_types};
 
 /// A running probe.
 pub struct TestProbe(Probe);
@@ -28,6 +28,13 @@ impl TestProbe {
     #[must_use]
     pub fn start(name: &str, hooks: &[HookKind]) -> Option<Self> {
         Self::start_on(&ProbeHost::find(&HostPaths::default()), name, hooks)
+    }
+
+    /// Starts the probe by a kind of hook for which not every kernel has what it needs.
+    #[must_use]
+    pub fn start_where_types_fit(host: &ProbeHost, name: &str, hooks: &[HookKind]) -> Option<Self> {
+        let started = probe::start(host, hooks, |probe| probe.name == name);
+        if lacks_types(&started.1) { None } else { attached(started).map(Self) }
     }
 
     /// The same on a machine that is not quite as it was found.

@@ -7,6 +7,7 @@ mod ebpf_log;
 mod network;
 mod prometheus;
 mod restart;
+mod run_queue;
 mod tcp;
 
 use podmeter_tests::cgroup::Hierarchy;

@@ -15,6 +15,7 @@ mod running;
 pub mod btf;
 
 mod cpu_throttle;
+mod run_queue;
 mod network;
 mod tcp;
 
@@ -27,4 +28,9 @@ pub use self::{
 };
 
 /// Every probe, in the order of the documentation.
-pub const PROBES: &[ProbeDef] = &[cpu_throttle::PROBE, network::PROBE, tcp::PROBE];
+pub const PROBES: &[ProbeDef] = &[
+    cpu_throttle::PROBE,
+    run_queue::PROBE,
+    network::PROBE,
+    tcp::PROBE,
+];

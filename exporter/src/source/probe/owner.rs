@@ -20,16 +20,25 @@ pub(super) fn cgroup_globals(types: &KernelTypes) -> Result<Globals, BtfError> {
 }
 
 /// What `owner::of_task` of the programs reads.
-#[expect(dead_code, reason = "the first probe of tasks comes with the run queue")]
 pub(super) fn task_globals(types: &KernelTypes, host: &ProbeHost) -> Result<Globals, BtfError> {
     let mut globals = cgroup_globals(types)?;
     globals.extend([
         ("TASK_CGROUPS", types.offset("task_struct", "cgroups", 8)?),
         ("CSS_SET_DFL_CGRP", types.offset("css_set", "dfl_cgrp", 8)?),
-        ("TASK_SCHED_GROUP", types.offset("task_struct", "sched_task_group", 8)?),
+        ("CSS_SET_CPU", css_of(types, "cpu_cgrp_id")?),
         ("CPU_IS_V1", u32::from(host.cpu == Version::V1)),
     ]);
     Ok(globals)
+}
+
+/// Where a `struct css_set` points at its state of a controller.
+pub(super) fn css_of(types: &KernelTypes, controller: &'static str) -> Result<u32, BtfError> {
+    const CONTROLLERS: &str = "cgroup_subsys_id";
+    const POINTER_BYTES: u32 = 8;
+
+    let n_controllers = types.enumerator(CONTROLLERS, "CGROUP_SUBSYS_COUNT")?;
+    let all = types.offset("css_set", "subsys", n_controllers * POINTER_BYTES)?;
+    Ok(all + types.enumerator(CONTROLLERS, controller)? * POINTER_BYTES)
 }
 
 /// What `owner::of_packet` of the programs reads: nothing where a socket's owner is its cgroup.

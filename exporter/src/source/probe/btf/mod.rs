@@ -165,10 +165,19 @@ impl KernelTypes {
         name: &'static str,
         expected: &'static str,
     ) -> Result<u32, BtfError> {
-        let found = self.tracepoint_arguments(name)?;
-        let idx = found.iter().position(|id| self.is_pointer_to(*id, expected));
-        let idx = idx.and_then(|idx| u32::try_from(idx).ok());
-        idx.ok_or(BtfError::Prototype { name, expected })
+        let found = self.tracepoint_positions(name, expected)?;
+        found.first().copied().ok_or(BtfError::Prototype { name, expected })
+    }
+
+    /// Which arguments of a tracepoint are pointers to the structure; none if it takes no such thing.
+    pub fn tracepoint_positions(
+        &self,
+        name: &'static str,
+        expected: &'static str,
+    ) -> Result<Vec<u32>, BtfError> {
+        let arguments = (0..).zip(self.tracepoint_arguments(name)?);
+        let found = arguments.filter(|(_, id)| self.is_pointer_to(*id, expected));
+        Ok(found.map(|(idx, _)| idx).collect())
     }
 
     /// Checks that the first arguments of a tracepoint are pointers to these structures.

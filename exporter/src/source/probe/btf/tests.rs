@@ -155,6 +155,10 @@ fn arguments_of_tracepoints_are_found() {
     );
     check("begun", "rq", Err("this kernel has no tracepoint begun"));
     assert_eq!(types.n_tracepoint_arguments("done").ok(), Some(2));
+    let positions = |expected| types.tracepoint_positions("done", expected).ok();
+    assert_eq!(positions("rq"), Some(vec![0]));
+    assert_eq!(positions("bio"), Some(Vec::new()));
+    assert!(types.tracepoint_positions("begun", "rq").is_err());
 }
 
 #[test]
