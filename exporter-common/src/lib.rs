@@ -11,5 +11,6 @@ pub mod skip;
 
 pub mod cpu_throttle;
 pub mod network;
+pub mod oom;
 pub mod run_queue;
 pub mod tcp;

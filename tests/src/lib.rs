@@ -14,6 +14,7 @@ pub mod cluster;
 pub mod exporter;
 pub mod http;
 pub mod machine;
+pub mod memory;
 pub mod netns;
 pub mod page;
 pub mod page_server;

@@ -5,6 +5,7 @@ mod cgroup_pressure;
 mod cpu_throttle;
 mod ebpf_log;
 mod network;
+mod oom;
 mod prometheus;
 mod restart;
 mod run_queue;

@@ -15,8 +15,9 @@ mod running;
 pub mod btf;
 
 mod cpu_throttle;
-mod run_queue;
 mod network;
+mod oom;
+mod run_queue;
 mod tcp;
 
 pub use self::{
@@ -28,9 +29,5 @@ pub use self::{
 };
 
 /// Every probe, in the order of the documentation.
-pub const PROBES: &[ProbeDef] = &[
-    cpu_throttle::PROBE,
-    run_queue::PROBE,
-    network::PROBE,
-    tcp::PROBE,
-];
+pub const PROBES: &[ProbeDef] =
+    &[cpu_throttle::PROBE, run_queue::PROBE, oom::PROBE, network::PROBE, tcp::PROBE];
