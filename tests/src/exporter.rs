@@ -61,6 +61,11 @@ impl Exporter {
         self.url.trim_start_matches("http://")
     }
 
+    /// Sends it a signal, such as `-STOP`.
+    pub fn signal(&self, signal: &str) {
+        self.process.signal(signal);
+    }
+
     /// Sends SIGTERM and gives the exit status and the rest of the log.
     #[must_use]
     pub fn terminate(mut self) -> (ExitStatus, String) {

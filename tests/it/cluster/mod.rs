@@ -1,5 +1,6 @@
 //! Against a real Kubernetes API server; `cargo xtask test cluster` brings it, and runs these as root.
 
+mod attribution;
 mod harness;
 mod node;
 mod rbac;

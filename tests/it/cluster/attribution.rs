@@ -1,0 +1,317 @@
+//! Series have the names and labels that a real API server tells, whatever becomes of it, with the role of `deploy/` alone.
+
+use std::{path::Path, process::Command, time::Instant};
+
+use podmeter_tests::{
+    cgroup::{Hierarchy, TestCgroup},
+    cluster::{Cluster, service_account::ServiceAccount, wait_until},
+    exporter::Exporter,
+    http,
+    tools::{podmeter, write},
+};
+use serde_json::{Value, json};
+
+use super::deploy;
+
+const CONTAINER: &str = "0a2e309d1da55c741068db3a2bce1ceac4c93cbffe201e7ae3b86e26a12dfc35";
+const SANDBOX: &str = "29b53e1ea263256bd966d553ec4438c02f0fe94552217dda71e1cb4476cfb8d6";
+const POD: &str = "/api/v1/namespaces/n9e/pods/n9e-webapi-5d9c-x7k2p";
+
+/// A Deployment with a label of its own, and a namespace for everything.
+const DEPLOYMENT: &str = "
+apiVersion: v1
+kind: Namespace
+metadata: { name: n9e, labels: { team: sre } }
+---
+apiVersion: apps/v1
+kind: Deployment
+metadata: { name: n9e-webapi, namespace: n9e, labels: { dept: cloud } }
+spec:
+  selector: { matchLabels: { app: n9e-webapi } }
+  template:
+    metadata: { labels: { app: n9e-webapi, region: beijing } }
+    spec: { containers: [ { name: webapi, image: webapi } ] }
+";
+
+/// What a scrape says.
+struct Page(String);
+
+impl Page {
+    fn of(exporter: &Exporter) -> Self {
+        Self(http::get(&exporter.url("/metrics"), &[]).text().to_owned())
+    }
+
+    /// The lines of a family that have these labels, and maybe others.
+    fn lines(&self, family: &str, labels: &[(&str, &str)]) -> Vec<&str> {
+        let has = |line: &&str| {
+            line.starts_with(&format!("{family}{{"))
+                && labels.iter().all(|(name, value)| line.contains(&format!("{name}=\"{value}\"")))
+        };
+        self.0.lines().filter(has).collect()
+    }
+
+    fn number(&self, family: &str, labels: &[(&str, &str)]) -> Option<f64> {
+        let line = self.lines(family, labels).into_iter().next()?;
+        line.rsplit(' ').next()?.parse().ok()
+    }
+
+    /// The number of a family that has one series without labels.
+    fn bare(&self, family: &str) -> Option<f64> {
+        let line = self.0.lines().find(|line| line.starts_with(&format!("{family} ")))?;
+        line.rsplit(' ').next()?.parse().ok()
+    }
+
+    fn is(&self, state: &str) -> bool {
+        self.number("podmeter_kubernetes_state", &[("state", state)]) == Some(1.0)
+    }
+}
+
+/// The cgroup of a pod with one container and its sandbox, each with a quota, so that each has a series.
+struct Cgroups {
+    // Removed from the last to the first.
+    _container: TestCgroup,
+    _sandbox: TestCgroup,
+    _pod: TestCgroup,
+    _root: TestCgroup,
+}
+
+impl Cgroups {
+    fn make(hierarchy: &Hierarchy, uid: &str) -> Self {
+        let root = hierarchy.create("attribution");
+        let pod = root.create_child(&format!("pod{uid}"));
+        let sandbox = pod.create_child(SANDBOX);
+        let container = pod.create_child(CONTAINER);
+        for cgroup in [&root, &pod, &sandbox, &container] {
+            cgroup.set_quota(50_000);
+        }
+        Self { _container: container, _sandbox: sandbox, _pod: pod, _root: root }
+    }
+}
+
+fn uid(cluster: &Cluster, path: &str) -> String {
+    let object = cluster.kubectl().get_raw(path);
+    object.pointer("/metadata/uid").and_then(Value::as_str).expect("an object has a UID").into()
+}
+
+/// What the Deployment's controllers, the scheduler and the kubelet would make of it; gives the pod's UID.
+fn run_webapi(cluster: &Cluster) -> String {
+    cluster.kubectl().apply(DEPLOYMENT);
+    let owner = |kind: &str, name: &str, uid: String| json!([{ "apiVersion": "apps/v1", "kind": kind, "name": name, "uid": uid, "controller": true }]);
+    let labels = json!({ "app": "n9e-webapi", "region": "beijing", "pod-template-hash": "5d9c" });
+    let spec = json!({ "containers": [{ "name": "webapi", "image": "webapi" }] });
+    let deployment = uid(cluster, "/apis/apps/v1/namespaces/n9e/deployments/n9e-webapi");
+    let replica_set = json!({
+        "apiVersion": "apps/v1",
+        "kind": "ReplicaSet",
+        "metadata": {
+            "name": "n9e-webapi-5d9c", "namespace": "n9e",
+            "ownerReferences": owner("Deployment", "n9e-webapi", deployment),
+        },
+        "spec": {
+            "selector": { "matchLabels": { "app": "n9e-webapi" } },
+            "template": { "metadata": { "labels": labels }, "spec": spec },
+        },
+    });
+    cluster.kubectl().apply(&replica_set.to_string());
+    let replica_set = uid(cluster, "/apis/apps/v1/namespaces/n9e/replicasets/n9e-webapi-5d9c");
+    let pod = json!({
+        "apiVersion": "v1",
+        "kind": "Pod",
+        "metadata": {
+            "name": "n9e-webapi-5d9c-x7k2p", "namespace": "n9e", "labels": labels,
+            "ownerReferences": owner("ReplicaSet", "n9e-webapi-5d9c", replica_set),
+        },
+        "spec": { "nodeName": "node-1", "containers": [{ "name": "webapi", "image": "webapi" }] },
+    });
+    cluster.kubectl().apply(&pod.to_string());
+    let container = json!({
+        "name": "webapi", "image": "webapi", "imageID": "webapi", "ready": true, "restartCount": 0,
+        "containerID": format!("containerd://{CONTAINER}"),
+        "state": { "running": { "startedAt": "2026-11-24T12:00:00Z" } },
+    });
+    cluster.set_status(POD, &json!({ "phase": "Running", "containerStatuses": [container] }));
+    uid(cluster, POD)
+}
+
+fn config(account: &ServiceAccount) -> String {
+    let kubeconfig = account.kubectl().kubeconfig().display();
+    format!(
+        "node_name: node-1
+kubernetes:
+  enabled: true
+  kubeconfig: {kubeconfig}
+  metadata_refresh: 1s
+  labels:
+    - {{ from: pod.label.region, or: deployment.label.region, to: region }}
+    - {{ from: deployment.label.dept, to: dept }}
+    - {{ from: namespace.label.team, to: team }}
+"
+    )
+}
+
+/// Waits until the container's series has these labels, and checks that no other series is the container's.
+fn expect_container(exporter: &Exporter, region: &str, dept: &str) {
+    let labels = [
+        ("namespace", "n9e"),
+        ("pod", "n9e-webapi-5d9c-x7k2p"),
+        ("container", "webapi"),
+        ("deployment", "n9e-webapi"),
+        ("workload", "n9e-webapi"),
+        ("workload_type", "deployment"),
+        ("team", "sre"),
+        ("region", region),
+        ("dept", dept),
+    ];
+    wait_until(&format!("region={region} and dept={dept} are on the page"), || {
+        let page = Page::of(exporter);
+        let n_webapi = page.lines("podmeter_cpu_quota_cores", &[("container", "webapi")]).len();
+        assert_eq!(n_webapi, 1, "the container's series is there, and once:\n{}", page.0);
+        (!page.lines("podmeter_cpu_quota_cores", &labels).is_empty()).then_some(())
+    });
+}
+
+#[test]
+fn names_and_labels_outlive_whatever_becomes_of_the_api_server() {
+    let (Some(binary), Ok(hierarchy)) = (podmeter(), Hierarchy::find()) else {
+        return println!("report: skipped | no binary, or no cgroup can be made here");
+    };
+    // Without its own cache the API server refuses to go on from what etcd has forgotten.
+    let Some(mut cluster) = Cluster::start_with(&["--watch-cache-sizes=pods#0"]) else { return };
+    let mut account = deploy(&cluster);
+    let uid = run_webapi(&cluster);
+    let _cgroups = Cgroups::make(&hierarchy, &uid);
+    let exporter = Exporter::start(&binary, &config(&account));
+
+    expect_container(&exporter, "beijing", "cloud");
+    let page = Page::of(&exporter);
+    let of_pod = page.lines("podmeter_cpu_quota_cores", &[("pod", "n9e-webapi-5d9c-x7k2p")]);
+    assert_eq!(of_pod.len(), 3, "the pod, its sandbox and its container: {of_pod:?}");
+    assert!(of_pod.iter().any(|line| line.contains("container=\"POD\"")), "{of_pod:?}");
+    let phase = [("pod", "n9e-webapi-5d9c-x7k2p"), ("phase", "Running")];
+    assert_eq!(page.number("kube_pod_status_phase", &phase), Some(1.0));
+
+    // Labels change.
+    label(&cluster, "pod", "n9e-webapi-5d9c-x7k2p", "region=shanghai");
+    expect_container(&exporter, "shanghai", "cloud");
+    label(&cluster, "deployment", "n9e-webapi", "dept=edge");
+    expect_container(&exporter, "shanghai", "edge");
+
+    // The API server dies, and comes back.
+    cluster.kill_api_server();
+    wait_until("the loss is noticed", || Page::of(&exporter).is("retrying").then_some(()));
+    expect_container(&exporter, "shanghai", "edge");
+    cluster.restart_api_server();
+    label(&cluster, "pod", "n9e-webapi-5d9c-x7k2p", "region=shenzhen");
+    expect_container(&exporter, "shenzhen", "edge");
+
+    // What the watch would go on from is forgotten while Podmeter cannot follow.
+    let before = Page::of(&exporter).bare("podmeter_kubernetes_resyncs_total").unwrap_or(0.0);
+    exporter.signal("-STOP");
+    cluster.restart_api_server();
+    for region in ["region=a", "region=b", "region=chengdu"] {
+        label(&cluster, "pod", "n9e-webapi-5d9c-x7k2p", region);
+    }
+    cluster.compact();
+    exporter.signal("-CONT");
+    expect_container(&exporter, "chengdu", "edge");
+    wait_until("all pods were read anew", || {
+        let after = Page::of(&exporter).bare("podmeter_kubernetes_resyncs_total")?;
+        (after > before).then_some(())
+    });
+
+    // The token is another one, and the old one no longer good.
+    account.revoke(&cluster);
+    account.rotate(&cluster);
+    cluster.restart_api_server();
+    label(&cluster, "pod", "n9e-webapi-5d9c-x7k2p", "region=wuhan");
+    expect_container(&exporter, "wuhan", "edge");
+
+    forbid(&mut cluster, &exporter, &binary, &account);
+}
+
+/// Takes the role away and gives it back.
+fn forbid(cluster: &mut Cluster, exporter: &Exporter, binary: &Path, account: &ServiceAccount) {
+    cluster.kubectl().run(&["delete", "clusterrolebinding", "podmeter"]);
+    // A watch that is open stays so; the next one is refused.
+    cluster.restart_api_server();
+    wait_until("the page says what is forbidden", || {
+        let page = Page::of(exporter);
+        let forbidden = page.number("podmeter_kubernetes_forbidden", &[("resource", "pods")]);
+        (page.is("forbidden") && forbidden == Some(1.0)).then_some(())
+    });
+    expect_container(exporter, "wuhan", "edge");
+    let landing = http::get(&exporter.url("/"), &[]);
+    assert!(landing.text().contains("cannot watch resource"), "{}", landing.text());
+    let dir = tempfile::tempdir().expect("a temporary folder");
+    let file =
+        write(dir.path(), "podmeter.yaml", &format!("listen: 127.0.0.1:0\n{}", config(account)));
+    let check = Command::new(binary).arg("check").arg("--config").arg(file).output();
+    let check = check.expect("podmeter runs");
+    let said = String::from_utf8_lossy(&check.stdout);
+    assert!(!check.status.success(), "what was asked for does not work: {said}");
+    assert!(said.contains("FAIL  kubernetes pods") && said.contains("cannot"), "{said}");
+
+    let kustomization = Path::new(env!("CARGO_MANIFEST_DIR")).join("../deploy/kustomize");
+    cluster.kubectl().run(&["apply", "--kustomize", &kustomization.to_string_lossy()]);
+    wait_until("all is well again", || {
+        let page = Page::of(exporter);
+        let forbidden = page.lines("podmeter_kubernetes_forbidden", &[]);
+        (page.is("watching") && forbidden.is_empty()).then_some(())
+    });
+}
+
+fn label(cluster: &Cluster, kind: &str, name: &str, label: &str) {
+    cluster.kubectl().run(&["label", "--overwrite", "--namespace", "n9e", kind, name, label]);
+}
+
+#[test]
+fn a_full_node_is_named_at_once() {
+    /// What a kubelet runs at most by default.
+    const N_PODS: usize = 110;
+    let (Some(binary), Ok(hierarchy)) = (podmeter(), Hierarchy::find()) else {
+        return println!("report: skipped | no binary, or no cgroup can be made here");
+    };
+    let Some(cluster) = Cluster::start() else { return };
+    let account = deploy(&cluster);
+    cluster.kubectl().run(&["create", "namespace", "n9e"]);
+    let exporter = Exporter::start(&binary, &config(&account));
+    wait_until("the pods of the empty node are known", || {
+        (Page::of(&exporter).bare("podmeter_kubernetes_synced") == Some(1.0)).then_some(())
+    });
+    let memory = |page: &Page| page.bare("process_resident_memory_bytes").unwrap_or(0.0);
+    let before = memory(&Page::of(&exporter));
+
+    let pod = |n: usize| {
+        json!({
+            "apiVersion": "v1",
+            "kind": "Pod",
+            "metadata": { "name": format!("pod-{n}"), "namespace": "n9e", "labels": { "region": "beijing" } },
+            "spec": { "nodeName": "node-1", "containers": [{ "name": "main", "image": "main" }] },
+        })
+    };
+    let pods: Vec<Value> = (0..N_PODS).map(pod).collect();
+    let list = json!({ "apiVersion": "v1", "kind": "List", "items": pods });
+    cluster.kubectl().with_input(&["create", "-f", "-"], &list);
+    let listed = cluster.kubectl().get_raw("/api/v1/namespaces/n9e/pods");
+    let root = hierarchy.create("full-node");
+    root.set_quota(100_000);
+    let mut cgroups = Vec::new();
+    for pod in listed.pointer("/items").and_then(Value::as_array).expect("a list has items") {
+        let uid = pod.pointer("/metadata/uid").and_then(Value::as_str).expect("a pod has a UID");
+        let cgroup = root.create_child(&format!("pod{uid}"));
+        cgroup.set_quota(50_000);
+        cgroups.push(cgroup);
+    }
+    let began = Instant::now();
+    let page = wait_until("all pods are named", || {
+        let page = Page::of(&exporter);
+        let named = [("namespace", "n9e"), ("region", "beijing"), ("workload_type", "barepod")];
+        (page.lines("podmeter_cpu_quota_cores", &named).len() == N_PODS).then_some(page)
+    });
+    println!("report: {N_PODS} pods named after {:.1} s", began.elapsed().as_secs_f64());
+    let grown = memory(&page) - before;
+    println!("report: memory grew by {:.0} kB with {N_PODS} pods", grown / 1024.0);
+    assert_eq!(page.lines("kube_pod_info", &[]).len(), N_PODS);
+    drop(cgroups);
+    drop(root);
+}
