@@ -178,6 +178,30 @@ impl NetworkNamespace {
         link_counters_in(&text, LINK).unwrap_or_else(|| panic!("no counters of {LINK} in {text}"))
     }
 
+    /// How many packets the queueing discipline of its link has dropped.
+    #[must_use]
+    pub fn dropped(&self) -> u64 {
+        let mut command = Command::new("tc");
+        command.args(["-n", &self.name, "-s", "qdisc", "show", "dev", LINK, "root"]);
+        let output = command.output().expect("tc starts");
+        let text = String::from_utf8_lossy(&output.stdout);
+        let dropped = text.split_once("(dropped ").and_then(|(_, rest)| rest.split_once(','));
+        let dropped = dropped.and_then(|(number, _)| number.parse().ok());
+        dropped.unwrap_or_else(|| panic!("tc says nothing of drops: {text}"))
+    }
+
+    /// The link address of its link.
+    #[must_use]
+    pub fn link_address(&self) -> String {
+        let mut command = Command::new("ip");
+        command.args(["-n", &self.name, "-oneline", "link", "show", LINK]);
+        let output = command.output().expect("ip starts");
+        let text = String::from_utf8_lossy(&output.stdout);
+        let address = text.split_once("link/ether ").and_then(|(_, rest)| rest.split_once(' '));
+        let (address, _) = address.unwrap_or_else(|| panic!("ip says no address: {text}"));
+        address.to_owned()
+    }
+
     /// Writes a file below `/proc/sys/net`.
     pub fn set(&self, name: &str, value: &str) {
         let path = PathBuf::from("/proc/sys/net").join(name);

@@ -16,14 +16,12 @@ use std::{
     time::Duration,
 };
 
-use podmeter::{
-    source::probe::HookKind,
-    subject::{CgroupId, Subject},
-};
+use podmeter::source::probe::HookKind;
 use podmeter_tests::{
-    cgroup::{Hierarchy, TestCgroup, wait_for},
+    cgroup::wait_for,
+    endpoint::{Endpoint, client_and_server},
     machine::is_test_vm,
-    netns::{IpFamily, Network, NetworkNamespace},
+    netns::IpFamily,
     probe::{Reading, TestProbe},
 };
 
@@ -46,7 +44,7 @@ const OF_OTHERS: &[&str] = &["no_entry"];
 #[test]
 fn handshakes_are_counted_by_role_and_result() {
     let Some(mut test) = Setting::create("handshakes") else { return };
-    test.network.client.set("ipv4/tcp_syn_retries", "1");
+    test.client.namespace.set("ipv4/tcp_syn_retries", "1");
     let mut expected = Expected::default();
     for family in FAMILIES {
         let listener = test.listen(family);
@@ -94,7 +92,7 @@ struct Expected {
 #[test]
 fn retransmitted_segments_are_those_of_the_namespaces() {
     let Some(mut test) = Setting::create("retransmits") else { return };
-    let ends = [&test.network.client, &test.network.server];
+    let ends = [&test.client.namespace, &test.server.namespace];
     let lossy = ends.map(|end| end.netem(&["loss", "5%"]));
     if let Some(error) = lossy.iter().find_map(|set| set.as_ref().err()) {
         println!("report: skipped | no data is sent again, only SYN | {error}");
@@ -104,20 +102,20 @@ fn retransmitted_segments_are_those_of_the_namespaces() {
         test.send(&listener, BYTES_SENT);
     }
     // Where the answer is lost, both ends send again what they began with.
-    test.network.server.set("ipv4/tcp_synack_retries", "1");
-    if test.network.server.netem(&["loss", "100%"]).is_ok() {
+    test.server.namespace.set("ipv4/tcp_synack_retries", "1");
+    if test.server.namespace.netem(&["loss", "100%"]).is_ok() {
         let listener = test.listen(IpFamily::V4);
         test.give_up_connecting(local_address(&listener), LONGER_THAN_A_RETRY);
         test.wait_until_closed();
     }
     // One that nobody answers sends its SYN again.
-    test.network.client.set("ipv4/tcp_syn_retries", "1");
+    test.client.namespace.set("ipv4/tcp_syn_retries", "1");
     let silent = test.silent_address(IpFamily::V4);
     assert_eq!(test.fail_to_connect(silent), ErrorKind::TimedOut);
     test.wait_until_closed();
     let reading = test.probe.read();
     for end in [&test.client, &test.server] {
-        let network = end.network(&test.network);
+        let network = &end.namespace;
         let kernel = network.counter("snmp", "Tcp", "RetransSegs");
         let n_not_sent = network.counter("netstat", "TcpExt", "TCPRetransFail");
         let ours = reading.number(RETRANSMITTED, end.subject, &[]).unwrap_or(0.0);
@@ -143,7 +141,7 @@ fn a_slow_link_is_seen_in_the_histograms() {
     listeners.iter().for_each(|listener| test.converse(listener, local_address(listener)));
     test.wait_until_closed();
     let before = test.probe.read();
-    if let Err(error) = test.network.client.netem(&["delay", "50ms"]) {
+    if let Err(error) = test.client.namespace.netem(&["delay", "50ms"]) {
         return println!("report: skipped | {error}");
     }
     for listener in &listeners {
@@ -183,80 +181,46 @@ fn resets_belong_to_the_end_that_sends_or_receives_them() {
     }
     test.wait_until_closed();
     let reading = test.probe.read();
-    let number = |end: &End, direction| {
+    let number = |end: &Endpoint, direction| {
         reading.number(RESETS, end.subject, &[("direction", direction)]).unwrap_or(0.0)
     };
     let n_expected = f64::from(N_RESETS) * FAMILIES.len() as f64;
-    for (end, direction) in [(&test.client, "sent"), (&test.server, "received")] {
+    for (end, direction) in [(&test.client, "transmit"), (&test.server, "receive")] {
         let ours = number(end, direction);
         report(RESETS, &format!("{}, {direction}", end.name), ours, n_expected);
         assert_eq!(ours, n_expected, "{direction}");
     }
-    let others = [number(&test.client, "received"), number(&test.server, "sent")];
+    let others = [number(&test.client, "receive"), number(&test.server, "transmit")];
     assert_eq!(others, [0.0, 0.0]);
-    let kernel = test.network.client.counter("snmp", "Tcp", "OutRsts");
+    let kernel = test.client.namespace.counter("snmp", "Tcp", "OutRsts");
     assert_eq!(kernel as f64, n_expected, "the kernel counts them, too");
 }
 
 const N_RESETS: u32 = 5;
 
-/// A client and a server in a network namespace and a cgroup each, and the probe.
+/// A client, a server, and the probe.
 struct Setting {
-    network: Network,
-    client: End,
-    server: End,
+    client: Endpoint,
+    server: Endpoint,
     probe: TestProbe,
-}
-
-/// One end of the connections.
-struct End {
-    name: &'static str,
-    cgroup: TestCgroup,
-    subject: Subject,
-}
-
-impl End {
-    fn create(hierarchy: &Hierarchy, name: &'static str, network: &NetworkNamespace) -> Self {
-        let cgroup = hierarchy.create(name);
-        // On cgroup v1 no socket is in a cgroup, but each is in a network namespace.
-        let subject = if hierarchy.is_v2() {
-            Subject::Cgroup(cgroup.id())
-        } else {
-            Subject::Cgroup(CgroupId(network.inode()))
-        };
-        Self { name, cgroup, subject }
-    }
-
-    fn network<'a>(&self, network: &'a Network) -> &'a NetworkNamespace {
-        if self.name == "client" { &network.client } else { &network.server }
-    }
 }
 
 impl Setting {
     fn create(name: &str) -> Option<Self> {
         let hierarchy = hierarchy()?;
-        let network = Network::create(name);
-        let client = End::create(&hierarchy, "client", &network.client);
-        let server = End::create(&hierarchy, "server", &network.server);
+        let [client, server] = client_and_server(&hierarchy, name);
         let probe = TestProbe::start("tcp", &[HookKind::RawTracepoint])?;
-        Some(Self { network, client, server, probe })
+        Some(Self { client, server, probe })
     }
 
     /// A listener of the server.
     fn listen(&self, family: IpFamily) -> TcpListener {
-        let address = self.network.server.address(family);
-        let _inside = self.server.cgroup.enter();
-        self.network.server.enter(|| TcpListener::bind((address, 0)).expect("a port is free"))
-    }
-
-    /// Does something as the client.
-    fn as_client<T: Send>(&self, work: impl FnOnce() -> T + Send) -> T {
-        let _inside = self.client.cgroup.enter();
-        self.network.client.enter(work)
+        let address = self.server.namespace.address(family);
+        self.server.enter(|| TcpListener::bind((address, 0)).expect("a port is free"))
     }
 
     fn connect(&self, address: SocketAddr) -> TcpStream {
-        self.as_client(|| TcpStream::connect(address)).expect("somebody listens")
+        self.client.enter(|| TcpStream::connect(address)).expect("somebody listens")
     }
 
     /// Takes a connection. This process is in neither cgroup then: the socket's is the listener's.
@@ -303,17 +267,17 @@ impl Setting {
     }
 
     fn fail_to_connect(&self, address: SocketAddr) -> ErrorKind {
-        self.as_client(|| TcpStream::connect(address)).expect_err("nobody listens").kind()
+        self.client.enter(|| TcpStream::connect(address)).expect_err("nobody listens").kind()
     }
 
     fn give_up_connecting(&self, address: SocketAddr, patience: Duration) {
-        let connected = self.as_client(|| TcpStream::connect_timeout(&address, patience));
+        let connected = self.client.enter(|| TcpStream::connect_timeout(&address, patience));
         assert_eq!(connected.expect_err("nobody answers").kind(), ErrorKind::TimedOut);
     }
 
     /// Connects twice to the same address where there is but one local port.
     fn connect_without_a_port(&self, address: SocketAddr) -> ErrorKind {
-        let client = &self.network.client;
+        let client = &self.client.namespace;
         client.set("ipv4/ip_local_port_range", "40000 40000");
         let first = self.connect(address);
         let second = self.fail_to_connect(address);
@@ -328,7 +292,7 @@ impl Setting {
             IpFamily::V4 => "10.96.0.9",
             IpFamily::V6 => "fd96::9",
         };
-        let client = &self.network.client;
+        let client = &self.client.namespace;
         let neighbour = ["lladdr", "02:00:00:00:00:09", "dev", client.link(), "nud", "permanent"];
         client.ip(&[&["neigh", "replace", ip], neighbour.as_slice()].concat());
         SocketAddr::new(ip.parse().expect("an address"), CLOSED_PORT)
@@ -336,7 +300,7 @@ impl Setting {
 
     /// An address of which the server, as a router, says that there is no way to it.
     fn unreachable_address(&self) -> SocketAddr {
-        let Network { client, server } = &self.network;
+        let (client, server) = (&self.client.namespace, &self.server.namespace);
         server.set("ipv4/ip_forward", "1");
         server.ip(&["route", "add", "unreachable", "10.97.0.0/24"]);
         let router = server.address(IpFamily::V4).to_string();
@@ -346,7 +310,7 @@ impl Setting {
 
     /// Waits until both namespaces have no connection any more that could send something.
     fn wait_until_closed(&self) {
-        for namespace in [&self.network.client, &self.network.server] {
+        for Endpoint { namespace, .. } in [&self.client, &self.server] {
             wait_for("all connections are closed", || namespace.n_open_connections() == 0);
         }
     }

@@ -2,9 +2,10 @@
 //!
 //! The numbers come from the program of the same name in exporter-ebpf, which gives hooks, minimum kernel and cost.
 
-use aya::maps::MapError;
+use aya::{Pod, maps::MapError};
 use podmeter_common::{
     histogram::Histogram,
+    owner::Counts,
     skip::Skip,
     tcp::{
         CONNECT_BOUNDS_NS, Connect, MAX_OWNERS, Outcome, RTT_BOUNDS_NS, Role, Rtt, Traffic,
@@ -21,7 +22,7 @@ use super::{
 };
 use crate::{
     metric::{Desc, Family, Kind, OwnLabels, Sample, Value},
-    subject::{CgroupId, Subject},
+    subject::Subject,
 };
 
 pub(super) const PROBE: ProbeDef = ProbeDef {
@@ -90,7 +91,7 @@ const RETRANSMITTED: Desc = Desc {
 
 const RESETS: Desc = Desc {
     name: "podmeter_tcp_resets_total",
-    help: "TCP resets, sent or received (direction) for a socket; those that the kernel sends for no socket are told from 6.10 on, and belong to no cgroup.",
+    help: "TCP resets, sent (direction transmit) or received (receive) for a socket; from 6.10 on under cgroup=\"(unresolved)\" also those that are sent for no socket.",
     kind: Kind::Counter,
     unit: "",
     labels: &["direction"],
@@ -126,50 +127,57 @@ fn globals(types: &KernelTypes, host: &ProbeHost) -> Result<Globals, BtfError> {
 const SKB_CB_BYTES: u32 = 48;
 
 fn read(maps: &mut Reader<'_>) -> Result<Vec<Family>, MapError> {
-    let traffic = maps.entries::<u64, Traffic>(&TRAFFIC)?;
-    let connect = maps.entries::<u64, Connect>(&CONNECT)?;
-    let rtt = maps.entries::<u64, Rtt>(&RTT)?;
-    let of_each = |count: fn(&Traffic) -> u64| {
-        let samples = traffic.iter().map(|(owner, traffic)| sample(*owner, &[], count(traffic)));
-        samples.collect()
-    };
-    let resets = traffic.iter().flat_map(|(owner, traffic)| {
-        let directions = [("sent", traffic.resets_sent), ("received", traffic.resets_received)];
-        directions.map(|(direction, n)| sample(*owner, &[("direction", direction)], n))
+    let traffic = entries::<Traffic>(maps, &TRAFFIC)?;
+    let connect = entries::<Connect>(maps, &CONNECT)?;
+    let rtt = entries::<Rtt>(maps, &RTT)?;
+    let retransmitted =
+        traffic.iter().map(|(subject, traffic)| sample(*subject, &[], traffic.retransmitted));
+    let resets = traffic.iter().flat_map(|(subject, traffic)| {
+        let directions = [("transmit", traffic.resets_sent), ("receive", traffic.resets_received)];
+        directions.map(|(direction, n)| sample(*subject, &[("direction", direction)], n))
     });
     Ok(vec![
         Family { desc: &CONNECTIONS, samples: traffic.iter().flat_map(connections).collect() },
         Family { desc: &CONNECT_LATENCY, samples: histograms(connect, &CONNECT_BOUNDS) },
         Family { desc: &ROUND_TRIP, samples: histograms(rtt, &RTT_BOUNDS) },
-        Family { desc: &RETRANSMITTED, samples: of_each(|traffic| traffic.retransmitted) },
+        Family { desc: &RETRANSMITTED, samples: retransmitted.collect() },
         Family { desc: &RESETS, samples: resets.collect() },
     ])
 }
 
+/// The entries of a map of sockets with whom they are about.
+fn entries<V: Counts + Pod>(
+    maps: &mut Reader<'_>,
+    table: &TableDef,
+) -> Result<Vec<(Subject, V)>, MapError> {
+    let entries = maps.entries::<u64, V>(table)?.into_iter();
+    Ok(entries.map(|(owner, counts)| (maps.socket_subject(owner), counts)).collect())
+}
+
 /// The handshakes of one owner, of those kinds that there were.
-fn connections((owner, traffic): &(u64, Traffic)) -> Vec<Sample> {
+fn connections((subject, traffic): &(Subject, Traffic)) -> Vec<Sample> {
     let kinds = Role::ALL.iter().flat_map(|role| Outcome::ALL.map(|outcome| (*role, outcome)));
     let counted = kinds.filter_map(|(role, outcome)| {
         let n_handshakes = traffic.handshakes.get(handshake_idx(role, outcome)).copied()?;
         let labels = [("role", role.as_str()), ("result", outcome.as_str())];
-        (n_handshakes > 0).then(|| sample(*owner, &labels, n_handshakes))
+        (n_handshakes > 0).then(|| sample(*subject, &labels, n_handshakes))
     });
     counted.collect()
 }
 
-fn sample(owner: u64, labels: &[(&'static str, &'static str)], count: u64) -> Sample {
+fn sample(subject: Subject, labels: &[(&'static str, &'static str)], count: u64) -> Sample {
     let labels = labels.iter().map(|(name, value)| (*name, (*value).into()));
     #[expect(clippy::cast_precision_loss, reason = "counts are exact up to 2^53")]
     let value = Value::Number(count as f64);
-    Sample { subject: Subject::Cgroup(CgroupId(owner)), labels: labels.collect(), value }
+    Sample { subject, labels: labels.collect(), value }
 }
 
 fn histograms<const N: usize>(
-    entries: Vec<(u64, Histogram<N>)>,
+    entries: Vec<(Subject, Histogram<N>)>,
     bounds: &'static [f64],
 ) -> Vec<Sample> {
-    let sample = |(owner, histogram): (u64, Histogram<N>)| Sample {
-        subject: Subject::Cgroup(CgroupId(owner)),
+    let sample = |(subject, histogram): (Subject, Histogram<N>)| Sample {
+        subject,
         labels: OwnLabels::new(),
         value: Value::Histogram(seconds(&histogram, bounds)),
     };
@@ -184,7 +192,10 @@ mod tests {
     };
 
     use super::{CONNECT_BOUNDS, RTT_BOUNDS, connections};
-    use crate::metric::Value;
+    use crate::{
+        metric::Value,
+        subject::{CgroupId, Subject},
+    };
 
     #[test]
     fn bounds_are_the_decimal_numbers_that_a_reader_expects() {
@@ -205,7 +216,7 @@ mod tests {
         let mut traffic = Traffic::ZERO;
         traffic.handshakes[handshake_idx(Role::Client, Outcome::Refused)] = 3;
         traffic.handshakes[handshake_idx(Role::Server, Outcome::Established)] = 5;
-        let samples = connections(&(7, traffic));
+        let samples = connections(&(Subject::Cgroup(CgroupId(7)), traffic));
         let found: Vec<_> = samples.iter().map(|sample| (&sample.labels, &sample.value)).collect();
         let labels = |role: &'static str, result: &'static str| {
             vec![("role", role.into()), ("result", result.into())]
