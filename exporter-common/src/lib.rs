@@ -10,6 +10,7 @@ pub mod owner;
 pub mod skip;
 
 pub mod cpu_throttle;
+pub mod drops;
 pub mod network;
 pub mod oom;
 pub mod run_queue;

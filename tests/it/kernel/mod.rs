@@ -3,6 +3,7 @@
 mod cgroup_cpu;
 mod cgroup_pressure;
 mod cpu_throttle;
+mod drops;
 mod ebpf_log;
 mod network;
 mod oom;

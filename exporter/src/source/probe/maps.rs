@@ -115,7 +115,6 @@ pub(super) struct Reader<'a> {
     #[expect(dead_code, reason = "the first probe that asks it comes with the block requests")]
     pub(super) paths: &'a HostPaths,
     /// The words for numbers that the programs count by.
-    #[expect(dead_code, reason = "the first probe that asks it comes with the dropped packets")]
     pub(super) names: &'a [(u32, String)],
     socket_owner: SocketOwner,
     uses: Vec<MapUse>,

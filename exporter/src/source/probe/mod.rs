@@ -15,6 +15,7 @@ mod running;
 pub mod btf;
 
 mod cpu_throttle;
+mod drops;
 mod network;
 mod oom;
 mod run_queue;
@@ -30,4 +31,4 @@ pub use self::{
 
 /// Every probe, in the order of the documentation.
 pub const PROBES: &[ProbeDef] =
-    &[cpu_throttle::PROBE, run_queue::PROBE, oom::PROBE, network::PROBE, tcp::PROBE];
+    &[cpu_throttle::PROBE, run_queue::PROBE, oom::PROBE, network::PROBE, tcp::PROBE, drops::PROBE];
