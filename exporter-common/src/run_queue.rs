@@ -127,7 +127,7 @@ mod tests {
         };
         check(1, 0, 1_000_000, 1_000_000);
         check(4_194_303, 1_000, 3_000, 2_000);
-        check(65_537, TIME_MASK, TIME_MASK + 11, 10);
+        check(65_537, TIME_MASK, TIME_MASK + 12, 12);
         check(65_536, u64::MAX, u64::MAX, 0);
     }
 
