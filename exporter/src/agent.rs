@@ -2,7 +2,7 @@
 
 use std::{
     fs,
-    sync::{Arc, Mutex, PoisonError},
+    sync::{Arc, Mutex, PoisonError, Weak},
     time::{Duration, Instant},
 };
 
@@ -20,7 +20,7 @@ use crate::{
     },
     config::{Config, Enabled},
     error_chain::one_line,
-    labelling::{Labeller, pod_state},
+    labelling::{Labeller, pod_state, relabel::RulesError},
     memory,
     metric::Family,
     page::Page,
@@ -29,6 +29,7 @@ use crate::{
         host,
         probe::{self, HookKind, ProbeHost, ProbeStatus},
     },
+    targets::{LastScrape, Scraped, SharedPods, Targets},
     telemetry::{CgroupNumbers, SelfMetrics, TelemetryError},
 };
 
@@ -37,6 +38,7 @@ pub struct Agent {
     metrics: SelfMetrics,
     probes: Vec<ProbeStatus>,
     slots: Vec<SourceSlot>,
+    targets: Targets,
     cgroups: Arc<Mutex<Cgroups>>,
     /// Why no cgroup can be measured, if none can.
     no_cgroups: Option<String>,
@@ -58,7 +60,8 @@ struct Cgroups {
 struct Collection {
     snapshot: Snapshot,
     labeller: Labeller,
-    last: Option<(Instant, Arc<Page>)>,
+    /// Not kept alive for its own sake: what targets gave is large.
+    last: Option<(Instant, Weak<Page>)>,
 }
 
 /// How a source's last collection went.
@@ -73,6 +76,9 @@ pub struct SourceRun {
     /// Its last error and when it was, even if later collections succeeded.
     pub last_error: Option<(Instant, String)>,
 }
+
+/// How long a collection waits for a target; Prometheus' default for a whole scrape is 10 s.
+const TARGET_TIMEOUT: Duration = Duration::from_secs(8);
 
 /// Why there is no page at all.
 #[derive(Debug, thiserror::Error)]
@@ -91,6 +97,9 @@ pub enum StartError {
          kubernetes.kubeconfig or KUBECONFIG, or run in a pod"
     )]
     NoAccess,
+    /// A rule that the configuration did not refuse.
+    #[error("the rules cannot be compiled")]
+    Rules(#[from] RulesError),
 }
 
 /// How long after the start a collection waits for the names of the pods, so that a new Podmeter goes on with the series
@@ -125,10 +134,14 @@ impl Agent {
         let runs = slots.iter().map(|slot| SourceRun::none(slot.name())).collect();
         let labeller =
             Labeller::new(config.external_labels.clone(), config.kubernetes.labels.clone());
+        let external: Vec<_> = config.external_labels.clone().into_iter().collect();
+        let (scrapes, rules) = (&config.scrape_configs, &config.relabel_configs);
+        let targets = Targets::new(scrapes, rules, &external, &node_name)?;
         Ok(Arc::new(Self {
             metrics,
             probes,
             slots,
+            targets,
             cgroups: Arc::new(Mutex::new(Cgroups { follower, reported: None })),
             no_cgroups,
             kubernetes,
@@ -155,6 +168,11 @@ impl Agent {
     /// How each source's last collection went, in the order of the sources.
     pub fn runs(&self) -> Vec<SourceRun> {
         self.runs.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// How each target's last scrape went, by job, in the order of the configuration.
+    pub fn last_scrapes(&self) -> Vec<(&str, Option<LastScrape>)> {
+        self.targets.last_scrapes()
     }
 
     /// What became of each probe at start.
@@ -191,17 +209,25 @@ impl Agent {
         let mut collection = self.collection.lock().await;
         if let Some((began, page)) = &collection.last
             && *began >= asked
+            && let Some(page) = page.upgrade()
         {
-            return Arc::clone(page);
+            return page;
         }
         if let Some(kubernetes) = &self.kubernetes {
             kubernetes.wait_settled(self.started + NAMES_GRACE).await;
         }
         let began = Instant::now();
         let refreshed = self.refresh_cgroups().await;
-        let gathered = gather(&self.slots, &refreshed.tree, &refreshed.freed, SOURCE_TIMEOUT).await;
-        let page = Arc::new(self.build_page(&mut collection, gathered, &refreshed));
-        collection.last = Some((began, Arc::clone(&page)));
+        let pod_families = self.name_pods(&mut collection.snapshot, &refreshed);
+        let Collection { labeller, snapshot, .. } = &mut *collection;
+        let pods: SharedPods = labeller.relay_pods(snapshot);
+        let (gathered, scraped) = tokio::join!(
+            gather(&self.slots, &refreshed.tree, &refreshed.freed, SOURCE_TIMEOUT),
+            self.targets.scrape(&pods, TARGET_TIMEOUT),
+        );
+        let page =
+            Arc::new(self.build_page(&mut collection, pod_families, gathered, scraped, &refreshed));
+        collection.last = Some((began, Arc::downgrade(&page)));
         debug!(n_series = page.n_series(), duration = ?began.elapsed(), "collected");
         page
     }
@@ -221,10 +247,11 @@ impl Agent {
     fn build_page(
         &self,
         collection: &mut Collection,
+        mut families: Vec<Family>,
         gathered: Vec<Gathered>,
+        scraped: Vec<Scraped>,
         refreshed: &Followed,
     ) -> Page {
-        let mut families = self.name_pods(&mut collection.snapshot, refreshed);
         for one in gathered {
             self.metrics.record_source(&one);
             self.note_run(&one);
@@ -244,9 +271,15 @@ impl Agent {
             let losses = collection.labeller.label_losses();
             self.metrics.record_kubernetes(&status, losses, Instant::now());
         }
+        for one in &scraped {
+            self.metrics.record_target(one);
+        }
         let own = collection.labeller.label(self.metrics.families(), &collection.snapshot);
-        let page = Page::new(labelled.families.into_iter().chain(own.families).collect());
-        self.metrics.record_page(page.n_series(), page.n_settled());
+        let meta = self.targets.meta_families(&scraped);
+        let families = labelled.families.into_iter().chain(own.families).chain(meta).collect();
+        let relayed = scraped.into_iter().filter_map(|scraped| Some(scraped.result.ok()?.page));
+        let page = Page::merged(families, relayed.collect(), self.targets.hasher());
+        self.metrics.record_page(&page);
         page
     }
 

@@ -11,6 +11,7 @@ use crate::{
     error_chain::one_line,
     server::{Server, limits::Limits},
     source::probe::{HookKind, OffReason, ProbeStatus},
+    targets::LastScrape,
 };
 
 /// How one thing stands.
@@ -60,14 +61,15 @@ pub async fn run(config: &Config) -> Vec<Finding> {
         Ok(agent) => {
             findings.extend(agent.probes().iter().map(probe));
             findings.extend(sources(&agent).await);
+            findings.extend(agent.last_scrapes().into_iter().filter_map(target));
             // After the collection, which waits for the pods.
             findings.extend(kubernetes(&agent, config));
         }
         Err(error @ StartError::NoAccess) => {
             findings.push(fail("kubernetes", one_line(&error), "or set kubernetes.enabled: auto"));
         }
-        Err(error @ StartError::Telemetry(_)) => {
-            findings.push(fail("self-metrics", one_line(&error), "report this bug"));
+        Err(error @ (StartError::Telemetry(_) | StartError::Rules(_))) => {
+            findings.push(fail("start", one_line(&error), "report this bug"));
         }
     }
     findings
@@ -193,6 +195,16 @@ async fn sources(agent: &std::sync::Arc<Agent>) -> Vec<Finding> {
         }
     };
     agent.runs().into_iter().map(finding).collect()
+}
+
+/// How the one scrape of a target went; it is part of the collection before.
+fn target((job, last): (&str, Option<LastScrape>)) -> Option<Finding> {
+    let LastScrape { duration, error, .. } = last?;
+    let subject = format!("target {job}");
+    Some(match error {
+        Some(error) => fail(&subject, error, "see the target, and its item in scrape_configs"),
+        None => ok(&subject, format!("relayed in {:.1} ms", duration.as_secs_f64() * 1e3)),
+    })
 }
 
 fn kubernetes(agent: &Agent, config: &Config) -> Vec<Finding> {

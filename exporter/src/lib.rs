@@ -26,6 +26,8 @@ pub mod page;
 
 pub mod encode;
 
+pub mod targets;
+
 pub mod server;
 
 pub mod check;

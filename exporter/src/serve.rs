@@ -23,6 +23,7 @@ use crate::{
         limits::{Limit, Limits},
     },
     source::probe::ProbeStatus,
+    targets::LastScrape,
 };
 
 /// Why Podmeter does not serve.
@@ -88,6 +89,7 @@ impl App for Node {
             kubernetes: kubernetes_facts(self.agent.kubernetes().as_ref()),
             probes: self.agent.probes().iter().map(probe_state).collect(),
             sources: self.agent.runs().into_iter().map(source_state).collect(),
+            targets: self.agent.last_scrapes().into_iter().map(target_state).collect(),
         }
     }
 
@@ -145,6 +147,24 @@ fn source_state(run: SourceRun) -> SourceState {
             outcome,
         }),
         last_error: run.last_error.map(|(at, message)| SourceError { message, age: at.elapsed() }),
+    }
+}
+
+fn target_state((job, last): (&str, Option<LastScrape>)) -> SourceState {
+    let outcome = |last: &LastScrape| match last.error {
+        None => Outcome::Success,
+        Some(_) => Outcome::Failure,
+    };
+    let run = last.as_ref().map(|last| crate::server::app::SourceRun {
+        duration: last.duration,
+        age: last.ended.elapsed(),
+        outcome: outcome(last),
+    });
+    let error = last.and_then(|last| last.last_error);
+    SourceState {
+        name: job.into(),
+        last_run: run,
+        last_error: error.map(|(at, message)| SourceError { message, age: at.elapsed() }),
     }
 }
 

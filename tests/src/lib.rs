@@ -21,5 +21,6 @@ pub mod page;
 pub mod page_server;
 pub mod probe;
 pub mod prometheus;
+pub mod target;
 pub mod task;
 pub mod tools;

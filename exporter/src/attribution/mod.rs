@@ -184,6 +184,12 @@ impl Snapshot {
         &self.pods
     }
 
+    /// The same, to be kept.
+    #[must_use]
+    pub fn shared_pods(&self) -> &Arc<PodView> {
+        &self.pods
+    }
+
     /// What a cgroup is called in the API, if it is known there.
     #[must_use]
     pub fn names(&self, id: CgroupId) -> Option<&Names> {

@@ -23,10 +23,13 @@ use std::{
 use self::{
     accumulate::{Accumulator, Contribution, Lifetime},
     pod_labels::PodLabels,
+    relay::NamedPods,
     rules::LabelRules,
 };
 use crate::{
-    attribution::{Identity, Names, Snapshot, namespace::NamespaceOwner},
+    attribution::{
+        Identity, Names, Snapshot, kubernetes::workload::AttributedPod, namespace::NamespaceOwner,
+    },
     metric::{Family, Kind, Sample},
     page::{Labels, PageFamily, Series},
     subject::Subject,
@@ -41,6 +44,7 @@ pub struct Labeller {
     external: Vec<Label>,
     pods: PodLabels,
     accumulators: HashMap<&'static str, Accumulator>,
+    relay_pods: Arc<NamedPods>,
 }
 
 /// What one collection became.
@@ -61,7 +65,19 @@ impl Labeller {
             .into_iter()
             .map(|(name, value)| (Cow::Owned(name), Arc::from(value)))
             .collect();
-        Self { external, pods: PodLabels::new(rules), accumulators: HashMap::new() }
+        Self { external, pods: PodLabels::new(rules), ..Self::default() }
+    }
+
+    /// The pods of a snapshot, with the labels that series of the relay get.
+    pub fn relay_pods(&mut self, snapshot: &Snapshot) -> Arc<NamedPods> {
+        let view = snapshot.shared_pods();
+        if !self.relay_pods.is_of(view) {
+            self.pods.follow(view);
+            let version = self.relay_pods.number().wrapping_add(1);
+            let labels = |pod: &AttributedPod| self.pods.relay_labels(pod);
+            self.relay_pods = Arc::new(NamedPods::new(version, view, labels));
+        }
+        Arc::clone(&self.relay_pods)
     }
 
     /// Labels the families of one collection.

@@ -69,6 +69,16 @@ impl PodLabels {
         labels
     }
 
+    /// The labels of a pod without its namespace and name, which a series of the relay has or is given.
+    pub(super) fn relay_labels(&self, pod: &AttributedPod) -> Vec<(String, String)> {
+        let labels = self.by_uid.get(&pod.pod.uid).map(|entry| &*entry.labels);
+        let labels = labels.unwrap_or_default().iter();
+        labels
+            .filter(|(name, _)| name != "namespace" && name != "pod")
+            .map(|(name, value)| (name.as_ref().into(), value.as_ref().into()))
+            .collect()
+    }
+
     /// Labels that were left out and values that were cut, since the start.
     pub(super) fn losses(&self) -> (u64, u64) {
         (self.n_left_out, self.n_cut)

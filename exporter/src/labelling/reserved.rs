@@ -26,6 +26,7 @@ const RESERVED: &[&str] = &[
     "namespace",
     "node",
     "operation",
+    "owner",
     "owner_is_controller",
     "owner_kind",
     "owner_name",

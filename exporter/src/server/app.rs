@@ -88,6 +88,8 @@ pub struct Landing {
     pub probes: Vec<ProbeState>,
     /// Every source, in the order to show.
     pub sources: Vec<SourceState>,
+    /// Every target whose page is relayed, in the order to show.
+    pub targets: Vec<SourceState>,
 }
 
 /// One row of a table of facts.
@@ -125,7 +127,7 @@ pub enum Attachment {
     },
 }
 
-/// One row of the table of sources.
+/// One row of the table of sources, or of that of targets.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct SourceState {
     /// The source's name.

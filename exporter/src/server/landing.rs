@@ -12,7 +12,8 @@ th,td{text-align:left;vertical-align:top;padding:.3em .8em;border-bottom:1px sol
 
 /// The whole document.
 pub(super) fn html(landing: &Landing) -> String {
-    let Landing { version, node_name, kernel, uptime, kubernetes, probes, sources } = landing;
+    let Landing { version, node_name, kernel, uptime, kubernetes, probes, sources, targets } =
+        landing;
     format!(
         "<!DOCTYPE html>\n<html lang=\"en\">\n<head>\n<meta charset=\"utf-8\">\n\
          <title>Podmeter on {node}</title>\n<style>{STYLE}</style>\n</head>\n<body>\n\
@@ -26,6 +27,7 @@ pub(super) fn html(landing: &Landing) -> String {
          <h2>Kubernetes API</h2>\n{kubernetes}\
          <h2>Probes</h2>\n{probes}\
          <h2>Sources</h2>\n{sources}\
+         <h2>Targets</h2>\n{targets}\
          </body>\n</html>\n",
         node = Escaped(node_name),
         version = Escaped(version),
@@ -36,6 +38,10 @@ pub(super) fn html(landing: &Landing) -> String {
         sources = table(
             &["source", "state", "last duration", "age", "last error"],
             sources.iter().map(source_row),
+        ),
+        targets = table(
+            &["job", "state", "last duration", "age", "last error"],
+            targets.iter().map(source_row),
         ),
     )
 }
@@ -194,6 +200,7 @@ mod tests {
                 ),
                 source("later", None, None),
             ],
+            targets: vec![source("cadvisor", run(20, Outcome::Success), None)],
         }
     }
 
@@ -234,6 +241,11 @@ mod tests {
             <tr><td>kubelet</td><td class="bad">failed</td><td>250.0 ms</td><td>7.0 s ago</td><td>it&#39;s &lt;down&gt; (7.0 s ago)</td></tr>
             <tr><td>later</td><td class="">not run yet</td><td></td><td></td><td></td></tr>
             </table>
+            <h2>Targets</h2>
+            <table>
+            <tr><th>job</th><th>state</th><th>last duration</th><th>age</th><th>last error</th></tr>
+            <tr><td>cadvisor</td><td class="good">ok</td><td>20.0 ms</td><td>7.0 s ago</td><td></td></tr>
+            </table>
             </body>
             </html>
         "#]].assert_eq(&html(&busy_landing()));
@@ -249,8 +261,9 @@ mod tests {
             kubernetes: Vec::new(),
             probes: Vec::new(),
             sources: Vec::new(),
+            targets: Vec::new(),
         };
-        assert_eq!(html(&landing).matches("<p>None.</p>").count(), 3);
+        assert_eq!(html(&landing).matches("<p>None.</p>").count(), 4);
         assert!(!html(&landing).contains("<table>"));
     }
 }

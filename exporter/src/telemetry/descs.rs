@@ -1,6 +1,6 @@
 //! Names, types and meanings of the self-metrics.
 
-use super::kubernetes;
+use super::{kubernetes, targets};
 use crate::metric::{Desc, Kind};
 
 /// Every self-metric, in the order of the documentation.
@@ -32,6 +32,15 @@ pub const METRICS: &[&Desc] = &[
     &kubernetes::LEFT_OUT,
     &PAGE_SERIES,
     &PAGE_SETTLED,
+    &PAGE_TYPE_CONFLICTS,
+    &targets::FAILURES,
+    &targets::DROPPED,
+    &targets::SAMPLES,
+    &targets::BAD_METADATA,
+    &targets::CACHED_SERIES,
+    &targets::CACHE_MISSES,
+    &targets::CACHE_EVICTIONS,
+    &targets::UNCACHED,
     &HTTP_REQUESTS,
     &HTTP_LIMITS,
 ];
@@ -143,7 +152,7 @@ pub(super) static CGROUP_WATCH_FAILURES: Desc = counter(
 );
 pub(super) static PAGE_SERIES: Desc = gauge(
     "podmeter_page_series",
-    "Series that Podmeter measured for the page before this one.",
+    "Series on the page before this one, measured and relayed.",
     "",
     &[],
     "the page",
@@ -151,6 +160,13 @@ pub(super) static PAGE_SERIES: Desc = gauge(
 pub(super) static PAGE_SETTLED: Desc = counter(
     "podmeter_page_settled_series_total",
     "Series that were left out because another with the same name and labels was there already.",
+    "",
+    &[],
+    "the page",
+);
+pub(super) static PAGE_TYPE_CONFLICTS: Desc = gauge(
+    "podmeter_page_type_conflicts",
+    "Families of the page before this one that have no type, because their sources give them different ones.",
     "",
     &[],
     "the page",

@@ -5,6 +5,7 @@
 
 mod descs;
 mod kubernetes;
+mod targets;
 
 use std::{borrow::Cow, time::Instant};
 
@@ -15,16 +16,18 @@ use prometheus::{
 };
 
 pub use self::descs::METRICS;
-use self::kubernetes::KubernetesMetrics;
+use self::{kubernetes::KubernetesMetrics, targets::TargetMetrics};
 use crate::{
     attribution::kubernetes::KubernetesStatus,
     metric::{Desc, Family, Sample, Value},
+    page::Page,
     source::{
         SourceStats,
         gather::Gathered,
         probe::{ProbeStats, ProbeStatus},
     },
     subject::Subject,
+    targets::Scraped,
 };
 
 /// Podmeter's own counters and gauges.
@@ -47,6 +50,8 @@ pub struct SelfMetrics {
     kubernetes: Option<KubernetesMetrics>,
     page_series: IntGauge,
     page_settled: IntCounter,
+    page_type_conflicts: IntGauge,
+    targets: TargetMetrics,
     http_requests: IntCounterVec,
     http_limits: IntCounterVec,
 }
@@ -96,6 +101,8 @@ impl SelfMetrics {
             kubernetes: None,
             page_series: register.int_gauge(&descs::PAGE_SERIES)?,
             page_settled: register.counter(&descs::PAGE_SETTLED)?,
+            page_type_conflicts: register.int_gauge(&descs::PAGE_TYPE_CONFLICTS)?,
+            targets: TargetMetrics::new(&register)?,
             http_requests: register.counters(&descs::HTTP_REQUESTS)?,
             http_limits: register.counters(&descs::HTTP_LIMITS)?,
             registry,
@@ -179,10 +186,17 @@ impl SelfMetrics {
         rise_to(&self.cgroup_watch_failures, numbers.n_watch_failures);
     }
 
-    /// Notes the size of the page that is being built, and how many equal series were settled.
-    pub fn record_page(&self, n_series: usize, n_settled: usize) {
-        self.page_series.set(i64::try_from(n_series).unwrap_or(i64::MAX));
-        self.page_settled.inc_by(n_settled as u64);
+    /// Notes what became of a target in one collection.
+    pub fn record_target(&self, scraped: &Scraped) {
+        self.targets.record(scraped);
+    }
+
+    /// Notes the size of the page that is being built, and what did not go together on it.
+    pub fn record_page(&self, page: &Page) {
+        let gauge = |n: usize| i64::try_from(n).unwrap_or(i64::MAX);
+        self.page_series.set(gauge(page.n_series()));
+        self.page_settled.inc_by(page.n_settled() as u64);
+        self.page_type_conflicts.set(gauge(page.n_type_conflicts()));
     }
 
     /// Notes one answered request.
@@ -283,12 +297,18 @@ mod tests {
     use crate::{
         attribution::kubernetes::{KubernetesStatus, Operation},
         metric::Value,
+        page::Page,
         source::{
             Collected, SourceStats,
             gather::Gathered,
             probe::{HookKind, MapUse, ProbeStats, ProbeStatus, ProgramRuns},
         },
+        targets::{Scraped, Success, TargetError},
     };
+
+    fn scraped(result: Result<Success, TargetError>) -> Scraped {
+        Scraped { job: "j".into(), labels: Vec::new(), duration: Duration::ZERO, result }
+    }
 
     fn filled() -> SelfMetrics {
         let mut metrics = SelfMetrics::new("1.2.3").unwrap();
@@ -314,7 +334,9 @@ mod tests {
             metrics.record_source(&Gathered { name: "p", duration: Duration::ZERO, result });
         }
         metrics.record_cgroups(CgroupNumbers::default(), 0);
-        metrics.record_page(0, 0);
+        metrics.record_page(&Page::default());
+        metrics.record_target(&scraped(Ok(Success::default())));
+        metrics.record_target(&scraped(Err(TargetError::Busy)));
         metrics.record_request("metrics", 200);
         metrics.record_limit("scrapes");
         metrics

@@ -7,7 +7,7 @@ use std::fmt::Write as _;
 use expect_test::expect_file;
 use podmeter::{
     config::KEYS,
-    labelling::pod_state,
+    labelling::{pod_state, relay::meta},
     metric::Desc,
     source::{
         host::HOST,
@@ -40,6 +40,8 @@ fn metrics_md_is_current() {
     text.push_str("\n## The state of pods\n\n");
     text.push_str(ABOUT_POD_STATE);
     text.push_str(&table(pod_state::METRICS));
+    text.push_str("\n## Each target of the relay\n");
+    text.push_str(&table(meta::METRICS.iter().copied()));
     text.push_str("\n## Podmeter itself\n");
     text.push_str(&table(telemetry::METRICS.iter().copied()));
     expect_file!["../../../docs/metrics.md"].assert_eq(&text);

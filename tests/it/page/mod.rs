@@ -6,3 +6,4 @@ mod prometheus;
 mod readers;
 mod recorded;
 mod relabel;
+mod relay;

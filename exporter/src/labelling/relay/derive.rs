@@ -1,7 +1,7 @@
 //! What becomes of a series that is new: understood, attributed, relabelled, and written anew.
 
 use super::{
-    DropReason, OwnerKind, Settings,
+    DropReason, LabelLimits, OwnerKind, Settings,
     cache::{Derived, Outcome},
     families::{Families, FamilyIdx},
     pods::{CgroupOwner, NO_OWNER, OwnerIdx, OwnerKey, Owners, Pods},
@@ -24,6 +24,15 @@ pub(super) struct Context<'a> {
     pub(super) hasher: &'a SeriesHasher,
 }
 
+/// Why a series is not derived.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Refusal {
+    /// It is none; the column counts from its beginning.
+    Malformed { column: usize, fault: Fault },
+    /// It is too much, and so is its page.
+    LabelLimit { limit_name: &'static str },
+}
+
 /// What is known of a series' owner.
 struct Owned {
     idx: OwnerIdx,
@@ -41,10 +50,11 @@ enum NamedBy {
 }
 
 impl Context<'_> {
-    /// Derives a series; the error's column counts from its beginning.
-    pub(super) fn derive(&mut self, raw: &[u8]) -> Result<Derived, (usize, Fault)> {
-        let parts = parse_series(raw)?;
-        let mut received = Received::new(parts).map_err(|fault| (1, fault))?;
+    /// Derives a series.
+    pub(super) fn derive(&mut self, raw: &[u8]) -> Result<Derived, Refusal> {
+        let malformed = |(column, fault)| Refusal::Malformed { column, fault };
+        let parts = parse_series(raw).map_err(malformed)?;
+        let mut received = Received::new(parts).map_err(|fault| malformed((1, fault)))?;
         let original = received.name().to_owned();
         let owned = self.owner(&received);
         let of_pod = owned.owner.pod().into_iter().flat_map(|pod| &pod.labels);
@@ -65,6 +75,9 @@ impl Context<'_> {
         let Some((labels, is_unchanged)) = relabelled else {
             return Ok(derived);
         };
+        if let Some(limit_name) = self.settings.label_limits.broken_by(&labels) {
+            return Err(Refusal::LabelLimit { limit_name });
+        }
         let name = labels.get(METRIC_NAME);
         let Some(family) = self.family(&original, name) else {
             derived.outcome = Outcome::Dropped(DropReason::FamilyLimit);
@@ -82,7 +95,7 @@ impl Context<'_> {
         let is_as_it_came = is_unchanged && received.is_as_it_came() && owned.has_suffix();
         // As it came, the order of the labels stays; otherwise it is that of their names.
         let labels: Vec<_> = if is_as_it_came {
-            received.labels().chain(external_labels(self.settings)).collect()
+            received.labels_as_they_stand().chain(external_labels(self.settings)).collect()
         } else {
             labels.sorted().into_iter().filter(|(name, _)| *name != METRIC_NAME).collect()
         };
@@ -140,6 +153,22 @@ impl Context<'_> {
         }
         let without_bound = labels.iter().filter(own).filter(|(name, _)| *name != bound);
         (identity, self.hasher.group(&meta.name, without_bound))
+    }
+}
+
+impl LabelLimits {
+    /// The limit that a series does not keep to, by its key in the configuration.
+    fn broken_by(&self, labels: &LabelSet<'_>) -> Option<&'static str> {
+        let exceeds = |n: usize, limit: Option<usize>| limit.is_some_and(|limit| n > limit);
+        if exceeds(labels.iter().count(), self.labels) {
+            Some("label_limit")
+        } else if labels.iter().any(|(name, _)| exceeds(name.len(), self.name_bytes)) {
+            Some("label_name_length_limit")
+        } else if labels.iter().any(|(_, value)| exceeds(value.len(), self.value_bytes)) {
+            Some("label_value_length_limit")
+        } else {
+            None
+        }
     }
 }
 

@@ -8,6 +8,8 @@
 mod cache;
 mod derive;
 mod families;
+pub mod meta;
+mod named;
 mod pass;
 pub mod pods;
 mod received;
@@ -19,7 +21,7 @@ mod tests;
 use std::sync::Arc;
 
 use self::{cache::Cache, families::Families, pass::Pass, pods::Owners};
-pub use self::{cache::MAX_SERIES, pods::Pods, received::HonorLabels};
+pub use self::{cache::MAX_SERIES, named::NamedPods, pods::Pods, received::HonorLabels};
 use crate::{
     labelling::relabel::Rules,
     page::relayed::{RelayedPage, SeriesHasher},
@@ -44,8 +46,21 @@ pub struct Settings {
     pub rules: Vec<Arc<Rules>>,
     /// Most samples after the rules; a page with more is refused.
     pub sample_limit: Option<usize>,
+    /// Most labels, and longest names and values, of a series after the rules; a page with more is refused.
+    pub label_limits: LabelLimits,
     /// Most series that are remembered.
     pub max_series: usize,
+}
+
+/// What is too much of one series; none is no limit.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct LabelLimits {
+    /// Labels, the metric's name among them.
+    pub labels: Option<usize>,
+    /// Bytes of a label's name.
+    pub name_bytes: Option<usize>,
+    /// Bytes of a label's value.
+    pub value_bytes: Option<usize>,
 }
 
 impl Default for Settings {
@@ -57,6 +72,7 @@ impl Default for Settings {
             timestamps: Timestamps::default(),
             rules: Vec::new(),
             sample_limit: None,
+            label_limits: LabelLimits::default(),
             max_series: MAX_SERIES,
         }
     }
@@ -170,6 +186,14 @@ pub enum RelayError {
         n_samples: usize,
         /// How many are allowed.
         limit: usize,
+    },
+    /// A series with more, or longer, labels than are allowed.
+    #[error("line {line} has more than {limit_name} allows")]
+    LabelLimit {
+        /// The line.
+        line: usize,
+        /// Which limit.
+        limit_name: &'static str,
     },
     /// More than can be written.
     #[error("the page would have more than {MAX_PAGE_BYTES} bytes")]

@@ -7,7 +7,7 @@ use bytes::Bytes;
 use super::{
     Counts, DropReason, MAX_PAGE_BYTES, OwnerKind, Relay, RelayError, Relayed, Timestamps,
     cache::{Derived, Entry, Outcome, SeriesIdx},
-    derive::Context,
+    derive::{Context, Refusal},
     families::{Declared, FamilyIdx},
     pods::{OwnerIdx, Pods},
     write,
@@ -167,7 +167,7 @@ impl<'a> Pass<'a> {
         if let Some(idx) = self.relay.cache.find(series) {
             return self.known(idx, tail);
         }
-        let Some(derived) = self.derive(series) else {
+        let Some(derived) = self.derive(series)? else {
             return Ok(());
         };
         let has_row = derived.owner != OwnerIdx::MAX;
@@ -181,15 +181,20 @@ impl<'a> Pass<'a> {
         self.out.sample(self.relay, series, &derived, tail, self.dialect, &mut self.counts)
     }
 
-    fn derive(&mut self, series: &[u8]) -> Option<Derived> {
+    /// What becomes of a series; nothing if it is none.
+    fn derive(&mut self, series: &[u8]) -> Result<Option<Derived>, RelayError> {
         self.counts.n_misses += 1;
         let Relay { settings, hasher, families, owners, .. } = &mut *self.relay;
         let mut context = Context { settings, families, owners, pods: self.pods, hasher };
+        let line = self.reader.line_number();
         match context.derive(series) {
-            Ok(derived) => Some(derived),
-            Err((column, fault)) => {
-                self.bad_sample(LineError { line: self.reader.line_number(), column, fault });
-                None
+            Ok(derived) => Ok(Some(derived)),
+            Err(Refusal::Malformed { column, fault }) => {
+                self.bad_sample(LineError { line, column, fault });
+                Ok(None)
+            }
+            Err(Refusal::LabelLimit { limit_name }) => {
+                Err(RelayError::LabelLimit { line, limit_name })
             }
         }
     }
@@ -198,7 +203,7 @@ impl<'a> Pass<'a> {
     fn known(&mut self, idx: SeriesIdx, tail: Tail<'_>) -> Result<(), RelayError> {
         if !self.is_valid(idx) {
             let raw = self.relay.cache.get(idx).map(|entry| entry.raw.clone()).unwrap_or_default();
-            if let Some(derived) = self.derive(&raw) {
+            if let Some(derived) = self.derive(&raw)? {
                 self.relay.cache.replace(idx, derived);
             }
         }

@@ -9,13 +9,11 @@ use crate::{
 
 type Label<'a> = (Cow<'a, str>, Cow<'a, str>);
 
-/// Name and labels of one series; no name stands twice, and none of the labels is empty.
+/// Name and labels of one series; no name stands twice, and an empty value is an absent label.
 #[derive(Clone, Debug)]
 pub(super) struct Received<'a> {
     name: Cow<'a, str>,
     labels: Vec<Label<'a>>,
-    /// Labels that came with an empty value.
-    empty: Vec<Cow<'a, str>>,
     is_changed: bool,
 }
 
@@ -40,20 +38,14 @@ impl<'a> Received<'a> {
     ///
     /// That is Prometheus' escaping scheme `underscores`: both formats that are served know no other names.
     pub(super) fn new(parts: SeriesParts<'a>) -> Result<Self, Fault> {
-        let mut received = Self {
-            is_changed: !parts.is_canonical,
-            name: parts.name,
-            labels: parts.labels,
-            empty: Vec::new(),
-        };
+        let mut received =
+            Self { is_changed: !parts.is_canonical, name: parts.name, labels: parts.labels };
         if !is_plain(&received.name, NameOf::Metric) {
             received.name = Cow::Owned(with_underscores(&received.name, NameOf::Metric));
         }
         if !received.labels.iter().all(|(name, _)| is_plain(name, NameOf::Label)) {
             received.escape_names()?;
         }
-        let Self { labels, empty, .. } = &mut received;
-        empty.extend(labels.extract_if(.., |(_, value)| value.is_empty()).map(|(name, _)| name));
         Ok(received)
     }
 
@@ -69,7 +61,7 @@ impl<'a> Received<'a> {
 
     /// Whether it came with that label and an empty value.
     pub(super) fn has_empty(&self, name: &str) -> bool {
-        self.empty.iter().any(|empty| empty == name)
+        self.labels.iter().any(|(known, value)| known == name && value.is_empty())
     }
 
     /// Whether the series stands as it came, with the added labels behind it.
@@ -85,14 +77,15 @@ impl<'a> Received<'a> {
     ) {
         let mut renamed: Vec<Label<'a>> = Vec::new();
         for (name, value) in added.filter(|(_, value)| !value.is_empty()) {
-            self.is_changed |= self.has_empty(name);
-            let known = self.labels.iter_mut().find(|(known, _)| known == name);
-            match (known, honor) {
-                (None, _) => self.labels.push((Cow::Borrowed(name), Cow::Borrowed(value))),
-                (Some(_), HonorLabels::Keep) => self.is_changed = true,
-                (Some((known, own)), HonorLabels::Rename) => {
-                    renamed.push((known.clone(), mem::replace(own, Cow::Borrowed(value))));
-                }
+            let Some((known, own)) = self.labels.iter_mut().find(|(known, _)| known == name) else {
+                self.labels.push((Cow::Borrowed(name), Cow::Borrowed(value)));
+                continue;
+            };
+            self.is_changed = true;
+            if own.is_empty() {
+                *own = Cow::Borrowed(value);
+            } else if honor == HonorLabels::Rename {
+                renamed.push((known.clone(), mem::replace(own, Cow::Borrowed(value))));
             }
         }
         // The shortest names find their new ones first.
@@ -102,7 +95,7 @@ impl<'a> Received<'a> {
             while !self.get(&new_name).is_empty() {
                 new_name.insert_str(0, "exported_");
             }
-            self.is_changed = true;
+            self.labels.retain(|(known, _)| *known != new_name);
             self.labels.push((Cow::Owned(new_name), value));
         }
     }
@@ -115,6 +108,11 @@ impl<'a> Received<'a> {
 
     /// The labels without the name, in the order in which they stand.
     pub(super) fn labels(&self) -> impl Iterator<Item = (&str, &str)> {
+        self.labels_as_they_stand().filter(|(_, value)| !value.is_empty())
+    }
+
+    /// The same with those that are empty, which a strict reader tells from absent ones.
+    pub(super) fn labels_as_they_stand(&self) -> impl Iterator<Item = (&str, &str)> {
         self.labels.iter().map(|(name, value)| (name.as_ref(), value.as_ref()))
     }
 

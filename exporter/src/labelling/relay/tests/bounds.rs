@@ -3,7 +3,10 @@
 use std::fmt::Write as _;
 
 use super::{FakePods, pass, relay, text};
-use crate::{labelling::relay::Settings, source::upstream::exposition::Dialect};
+use crate::{
+    labelling::relay::{LabelLimits, RelayError, Settings},
+    source::upstream::exposition::Dialect,
+};
 
 #[test]
 fn more_samples_than_allowed_are_none() {
@@ -13,6 +16,27 @@ fn more_samples_than_allowed_are_none() {
     let refused = relay.relay(b"a 1\nb 2\nc 3\n", Dialect::Text, &FakePods::default());
     let error = refused.expect_err("three are too many");
     assert_eq!(error.to_string(), "the page has 3 samples, sample_limit is 2");
+}
+
+#[test]
+fn longer_labels_than_allowed_are_none() {
+    let check = |labels, name_bytes, value_bytes, expected| {
+        let label_limits = LabelLimits { labels, name_bytes, value_bytes };
+        let mut relay = relay(Settings { label_limits, ..Settings::default() });
+        for _ in 0..2 {
+            let page = b"a 1\nmetric{label_name=\"value56789\"} 1\n";
+            let refused = relay.relay(page, Dialect::Text, &FakePods::default());
+            let limit_name = match refused {
+                Err(RelayError::LabelLimit { line: 2, limit_name }) => Some(limit_name),
+                Err(_) | Ok(_) => None,
+            };
+            assert_eq!(limit_name, expected);
+        }
+    };
+    check(Some(2), Some(10), Some(10), None);
+    check(Some(1), None, None, Some("label_limit"));
+    check(None, Some(9), None, Some("label_name_length_limit"));
+    check(None, None, Some(9), Some("label_value_length_limit"));
 }
 
 /// `n` series of which the first is the `first`-th.

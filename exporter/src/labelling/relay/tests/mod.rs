@@ -2,6 +2,7 @@
 
 mod bounds;
 mod labels;
+mod named;
 
 use std::{cell::Cell, fmt::Write as _, sync::Arc};
 
@@ -184,6 +185,19 @@ fn openmetrics_comes_out_in_both_formats() {
     .assert_eq(&served(&relayed, Form::TextOnly));
     let cut = page.strip_suffix("# EOF\n").expect("it ends so");
     assert_eq!(read(cut).err(), Some(RelayError::NoEof));
+}
+
+/// A strict reader takes a label that is empty and one that is absent for two series, and the histogram for torn.
+#[test]
+fn empty_labels_stay_in_both_spellings() {
+    let page = "# TYPE h histogram\nh_bucket{a=\"\",le=\"1\"} 1\nh_bucket{a=\"\",le=\"2.5\"} 1\n";
+    let mut relay = relay(Settings { labels: pairs(&[("job", "j")]), ..Settings::default() });
+    let relayed = pass(&mut relay, page, &FakePods::default());
+    expect![[r#"
+        h_bucket{a="",le="1.0",job="j"} 1
+        h_bucket{a="",le="2.5",job="j"} 1
+    "#]]
+    .assert_eq(&served(&relayed, Form::TextOnly));
 }
 
 #[test]

@@ -1,0 +1,295 @@
+//! The targets of the relay: each fetched and relayed by itself, all at once, so that a slow or broken one costs only
+//! itself.
+
+mod error;
+
+#[cfg(test)]
+mod tests;
+
+use std::{
+    sync::{Arc, Mutex, PoisonError},
+    time::{Duration, Instant},
+};
+
+use tokio::{
+    sync::{self, OwnedMutexGuard},
+    task, time,
+};
+use tracing::warn;
+
+pub use self::error::TargetError;
+use crate::{
+    config::scrape::{self, OnConflict, ScrapeConfig},
+    error_chain::one_line,
+    labelling::{
+        relabel::{Rules, RulesError, rule::RuleConfig},
+        relay::{
+            Counts, HonorLabels, LabelLimits, Pods, Relay, Relayed, Settings, Timestamps,
+            meta::{self, TargetScrape},
+        },
+    },
+    page::{
+        PageFamily,
+        relayed::{RelayedPage, SeriesHasher},
+    },
+    source::upstream::{client::Client, exposition::Dialect},
+};
+
+/// What targets answer questions about pods with.
+pub type SharedPods = Arc<dyn Pods + Send + Sync>;
+
+/// All targets of the configuration, in its order.
+#[derive(Debug)]
+pub struct Targets {
+    all: Vec<Arc<Target>>,
+    external_labels: Vec<(String, String)>,
+    hasher: SeriesHasher,
+}
+
+/// One target.
+#[derive(Debug)]
+struct Target {
+    job: String,
+    labels: Vec<(String, String)>,
+    timeout: Duration,
+    /// Held while it is scraped; who finds it held leaves it alone.
+    state: Arc<sync::Mutex<State>>,
+    last: Mutex<Option<LastScrape>>,
+}
+
+/// What a target keeps from scrape to scrape.
+#[derive(Debug)]
+struct State {
+    client: Client,
+    relay: Relay,
+    /// The size of the last page, so that the next one finds room at once.
+    last_n_bytes: usize,
+}
+
+/// How the last scrape of a target went, for people.
+#[derive(Clone, Debug)]
+pub struct LastScrape {
+    /// When it ended.
+    pub ended: Instant,
+    /// How long it took.
+    pub duration: Duration,
+    /// Why it failed, if it did.
+    pub error: Option<String>,
+    /// The last error and when it was, even if later scrapes succeeded.
+    pub last_error: Option<(Instant, String)>,
+}
+
+/// What one scrape of one target gave.
+#[derive(Debug)]
+pub struct Scraped {
+    /// The target's `job`.
+    pub job: String,
+    /// Its labels.
+    pub labels: Vec<(String, String)>,
+    /// How long it took, fetching and relaying.
+    pub duration: Duration,
+    /// Its samples and their numbers, or why there are none.
+    pub result: Result<Success, TargetError>,
+}
+
+/// What a scrape gave.
+#[derive(Debug, Default)]
+pub struct Success {
+    /// The samples.
+    pub page: RelayedPage,
+    /// How many of what.
+    pub counts: Counts,
+    /// The size of the page as it came, without compression.
+    pub n_body_bytes: usize,
+    /// How many series are remembered.
+    pub n_cached_series: usize,
+}
+
+impl Targets {
+    /// The targets that the configuration names; nothing is connected yet.
+    ///
+    /// `page_rules` are applied behind those of each target.
+    pub fn new(
+        configs: &[ScrapeConfig],
+        page_rules: &[RuleConfig],
+        external_labels: &[(String, String)],
+        node_name: &str,
+    ) -> Result<Self, RulesError> {
+        let hasher = SeriesHasher::default();
+        let page_rules = Arc::new(Rules::new(page_rules)?);
+        let target = |config: &ScrapeConfig| -> Result<Arc<Target>, RulesError> {
+            let rules = Arc::new(Rules::new(&config.rules)?);
+            let labels = vec![
+                ("job".to_owned(), config.job_name.clone()),
+                ("node".to_owned(), node_name.to_owned()),
+            ];
+            let settings = Settings {
+                labels: labels.clone(),
+                external_labels: external_labels.to_vec(),
+                rules: vec![rules, Arc::clone(&page_rules)],
+                ..settings(config)
+            };
+            let state = State {
+                client: Client::new(config.client.clone()),
+                relay: Relay::new(settings, hasher.clone()),
+                last_n_bytes: 0,
+            };
+            Ok(Arc::new(Target {
+                job: config.job_name.clone(),
+                labels,
+                timeout: config.timeout,
+                state: Arc::new(sync::Mutex::new(state)),
+                last: Mutex::new(None),
+            }))
+        };
+        let all = configs.iter().map(target).collect::<Result<_, _>>()?;
+        Ok(Self { all, external_labels: external_labels.to_vec(), hasher })
+    }
+
+    /// What the series of all targets are compared by.
+    #[must_use]
+    pub fn hasher(&self) -> &SeriesHasher {
+        &self.hasher
+    }
+
+    /// Scrapes all of them at once; the answers are in the order of the configuration.
+    pub async fn scrape(&self, pods: &SharedPods, limit: Duration) -> Vec<Scraped> {
+        let running: Vec<_> = self
+            .all
+            .iter()
+            .map(|target| {
+                let (target, pods) = (Arc::clone(target), Arc::clone(pods));
+                task::spawn(async move { target.scrape(pods, limit).await })
+            })
+            .collect();
+        let mut scraped = Vec::with_capacity(running.len());
+        for (target, task) in self.all.iter().zip(running) {
+            scraped.push(task.await.unwrap_or_else(|error| {
+                warn!(target = target.job, %error, "scraping panicked, which is a bug");
+                target.note(Duration::ZERO, Err(TargetError::Panicked))
+            }));
+        }
+        scraped
+    }
+
+    /// `up` and the other series that Prometheus keeps of each target.
+    #[must_use]
+    pub fn meta_families(&self, scraped: &[Scraped]) -> Vec<PageFamily> {
+        let scrapes: Vec<_> = scraped.iter().map(Scraped::meta).collect();
+        if scrapes.is_empty() {
+            return Vec::new();
+        }
+        meta::families(&scrapes, &self.external_labels)
+    }
+
+    /// Jobs and how their last scrapes went, in the order of the configuration.
+    #[must_use]
+    pub fn last_scrapes(&self) -> Vec<(&str, Option<LastScrape>)> {
+        let last = |target: &Arc<Target>| {
+            target.last.lock().unwrap_or_else(PoisonError::into_inner).clone()
+        };
+        self.all.iter().map(|target| (target.job.as_str(), last(target))).collect()
+    }
+}
+
+impl Target {
+    async fn scrape(&self, pods: SharedPods, limit: Duration) -> Scraped {
+        let began = Instant::now();
+        let limit = limit.min(self.timeout);
+        let result = match Arc::clone(&self.state).try_lock_owned() {
+            // Its own time limit ends the fetch; this one is for all that comes behind.
+            Ok(state) => match time::timeout(2 * limit, scrape(state, pods, limit)).await {
+                Ok(result) => result,
+                Err(_elapsed) => Err(TargetError::Busy),
+            },
+            Err(_held) => Err(TargetError::Busy),
+        };
+        self.note(began.elapsed(), result)
+    }
+
+    /// Remembers how a scrape went, and says so where something is new.
+    fn note(&self, duration: Duration, result: Result<Success, TargetError>) -> Scraped {
+        let ended = Instant::now();
+        let error = result.as_ref().err().map(|error| one_line(error));
+        let mut last = self.last.lock().unwrap_or_else(PoisonError::into_inner);
+        let before = last.take();
+        let was = before.as_ref().and_then(|last| last.error.clone());
+        if let Some(error) = &error
+            && was.as_ref() != Some(error)
+        {
+            warn!(target = self.job, %error, "target failed");
+        }
+        let last_error = match &error {
+            Some(error) => Some((ended, error.clone())),
+            None => before.and_then(|last| last.last_error),
+        };
+        *last = Some(LastScrape { ended, duration, error, last_error });
+        Scraped { job: self.job.clone(), labels: self.labels.clone(), duration, result }
+    }
+}
+
+/// Fetches and relays one page.
+async fn scrape(
+    mut state: OwnedMutexGuard<State>,
+    pods: SharedPods,
+    limit: Duration,
+) -> Result<Success, TargetError> {
+    // The page's own memory is given back after each scrape: between two it would lie idle.
+    let buffer = Vec::with_capacity(state.last_n_bytes);
+    let fetched = state.client.fetch(buffer, limit).await?;
+    let dialect = match &fetched.content_type {
+        Some(content_type) => Dialect::of_content_type(content_type)
+            .ok_or_else(|| TargetError::ContentType { content_type: content_type.clone() })?,
+        None => return Err(TargetError::NoContentType),
+    };
+    let relay = move || {
+        let n_body_bytes = fetched.body.len();
+        state.last_n_bytes = n_body_bytes + n_body_bytes / 16;
+        let Relayed { page, counts, first_fault } =
+            state.relay.relay(&fetched.body, dialect, &*pods)?;
+        if let Some(fault) = first_fault {
+            tracing::debug!(error = %fault, "a line of a target's page is none");
+        }
+        let n_cached_series = state.relay.n_series();
+        Ok(Success { page, counts, n_body_bytes, n_cached_series })
+    };
+    task::spawn_blocking(relay).await.unwrap_or(Err(TargetError::Panicked))
+}
+
+impl Scraped {
+    /// The numbers that Prometheus keeps of each scrape.
+    #[must_use]
+    pub fn meta(&self) -> TargetScrape {
+        let numbers = self.result.as_ref().ok();
+        TargetScrape {
+            labels: self.labels.clone(),
+            is_up: numbers.is_some(),
+            seconds: self.duration.as_secs_f64(),
+            n_samples: numbers.map_or(0, |success| success.counts.n_samples),
+            n_kept: numbers.map_or(0, |success| success.counts.n_kept),
+            n_added: numbers.map_or(0, |success| success.counts.n_added),
+            n_body_bytes: numbers.map_or(0, |success| success.n_body_bytes),
+        }
+    }
+}
+
+/// What a target's configuration says to its relay.
+fn settings(config: &ScrapeConfig) -> Settings {
+    Settings {
+        honor_labels: match config.on_conflict {
+            OnConflict::Rename => HonorLabels::Rename,
+            OnConflict::HonorTarget => HonorLabels::Keep,
+        },
+        timestamps: match config.timestamps {
+            scrape::Timestamps::Honored => Timestamps::Honored,
+            scrape::Timestamps::Dropped => Timestamps::LeftOut,
+        },
+        sample_limit: config.limits.samples,
+        label_limits: LabelLimits {
+            labels: config.limits.labels,
+            name_bytes: config.limits.label_name_bytes,
+            value_bytes: config.limits.label_value_bytes,
+        },
+        ..Settings::default()
+    }
+}
