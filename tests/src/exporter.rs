@@ -8,6 +8,7 @@ use std::{
     time::Instant,
 };
 
+use rustix::process::Signal;
 use tempfile::TempDir;
 
 use crate::{
@@ -61,17 +62,15 @@ impl Exporter {
         self.url.trim_start_matches("http://")
     }
 
-    /// Sends it a signal, such as `-STOP`.
-    pub fn signal(&self, signal: &str) {
+    /// Sends it a signal.
+    pub fn signal(&self, signal: Signal) {
         self.process.signal(signal);
     }
 
     /// Sends SIGTERM and gives the exit status and the rest of the log.
     #[must_use]
     pub fn terminate(mut self) -> (ExitStatus, String) {
-        let pid = self.process.child().id();
-        let killed = Command::new("kill").arg(pid.to_string()).status().expect("kill runs");
-        assert!(killed.success());
+        self.process.signal(Signal::TERM);
         let deadline = Instant::now() + PATIENCE;
         let status = loop {
             if let Some(status) = self.process.child().try_wait().expect("it can be waited for") {

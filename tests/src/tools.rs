@@ -9,6 +9,8 @@ use std::{
     process::{Child, Command, Output, Stdio},
 };
 
+use rustix::process::{Pid, Signal, kill_process};
+
 /// The path of a tool from the environment, or nothing after saying that the test is skipped.
 ///
 /// Under CI, where `cargo xtask test` has set everything up, a missing tool is a failure.
@@ -75,11 +77,9 @@ impl Process {
         })
     }
 
-    /// Sends it a signal, such as `-STOP`.
-    pub fn signal(&self, signal: &str) {
-        let id = self.0.id().to_string();
-        let sent = Command::new("kill").args([signal, &id]).status().expect("kill runs");
-        assert!(sent.success(), "kill {signal} {id}: {sent}");
+    /// Sends it a signal.
+    pub fn signal(&self, signal: Signal) {
+        kill_process(Pid::from_child(&self.0), signal).expect("it has not been waited for");
     }
 }
 

@@ -9,6 +9,7 @@ use podmeter_tests::{
     http,
     tools::{podmeter, write},
 };
+use rustix::process::Signal;
 use serde_json::{Value, json};
 
 use super::deploy;
@@ -206,13 +207,13 @@ fn names_and_labels_outlive_whatever_becomes_of_the_api_server() {
 
     // What the watch would go on from is forgotten while Podmeter cannot follow.
     let before = Page::of(&exporter).bare("podmeter_kubernetes_resyncs_total").unwrap_or(0.0);
-    exporter.signal("-STOP");
+    exporter.signal(Signal::STOP);
     cluster.restart_api_server();
     for region in ["region=a", "region=b", "region=chengdu"] {
         label(&cluster, "pod", "n9e-webapi-5d9c-x7k2p", region);
     }
     cluster.compact();
-    exporter.signal("-CONT");
+    exporter.signal(Signal::CONT);
     expect_container(&exporter, "chengdu", "edge");
     wait_until("all pods were read anew", || {
         let after = Page::of(&exporter).bare("podmeter_kubernetes_resyncs_total")?;

@@ -5,6 +5,8 @@ use std::{
     process::Command,
 };
 
+use rustix::process::Signal;
+
 use super::{
     Options, Programs,
     certificates::{Certificates, TokenKeys},
@@ -89,7 +91,7 @@ impl ApiServer {
         self.process = None;
     }
 
-    pub(super) fn signal(&self, signal: &str) {
+    pub(super) fn signal(&self, signal: Signal) {
         let process = self.process.as_ref().expect("the API server runs");
         process.signal(signal);
     }

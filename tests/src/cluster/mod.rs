@@ -19,6 +19,7 @@ use std::{
     time::{Duration, Instant},
 };
 
+use rustix::process::Signal;
 use serde_json::Value;
 use tempfile::TempDir;
 
@@ -168,12 +169,12 @@ impl Cluster {
 
     /// Stops the API server in mid-breath: connections stay open, and nothing comes through them.
     pub fn freeze_api_server(&self) {
-        self.api_server.signal("-STOP");
+        self.api_server.signal(Signal::STOP);
     }
 
     /// Lets it go on.
     pub fn thaw_api_server(&self) {
-        self.api_server.signal("-CONT");
+        self.api_server.signal(Signal::CONT);
     }
 
     /// Makes etcd forget all history, and gives the revision that it forgot all before.
