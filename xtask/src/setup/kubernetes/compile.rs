@@ -35,11 +35,10 @@ pub(super) fn into(apt: &Apt, components: &[&str], dir: &Path) -> Result<()> {
     let tree = Tree::unpack(apt, &work)?;
     tree.replace_reflect2()?;
     tree.generate_openapi()?;
-    for component in components {
-        let package = format!("./cmd/{component}");
-        let flags = ["-ldflags", &linker_flags()];
-        tree.go_build(&package, &flags, &dir.join(component))?;
-    }
+    // All at once: while one is linked, which takes one core, the next is compiled.
+    let packages: Vec<String> =
+        components.iter().map(|component| format!("./cmd/{component}")).collect();
+    tree.go_build(&packages, &["-ldflags", &linker_flags()], dir)?;
     remove(&work)
 }
 
@@ -87,7 +86,8 @@ impl Tree {
 
     fn generate_openapi(&self) -> Result<()> {
         let generator = self.work.join("openapi-gen");
-        self.go_build("./vendor/k8s.io/kube-openapi/cmd/openapi-gen", &[], &generator)?;
+        let package = "./vendor/k8s.io/kube-openapi/cmd/openapi-gen".to_owned();
+        self.go_build(&[package], &[], &generator)?;
         let packages: Vec<String> = self.packages_with_openapi()?.into_iter().collect();
         let mut generate = self.command(&generator);
         generate
@@ -127,10 +127,11 @@ impl Tree {
         Ok(files.lines().filter_map(package).collect())
     }
 
-    fn go_build(&self, package: &str, flags: &[&str], to: &Path) -> Result<()> {
+    /// Builds one package into a file, or several into a folder that is there.
+    fn go_build(&self, packages: &[String], flags: &[&str], to: &Path) -> Result<()> {
         let go = self.work.join("go/usr/lib").join(format!("go-{GO}/bin/go"));
         let mut build = self.command(&go);
-        build.arg("build").args(flags).arg("-o").arg(to).arg(package);
+        build.arg("build").args(flags).arg("-o").arg(to).args(packages);
         process::output(&mut build)?;
         Ok(())
     }
