@@ -9,6 +9,7 @@ pub mod histogram;
 pub mod owner;
 pub mod skip;
 
+pub mod block_io;
 pub mod cpu_throttle;
 pub mod drops;
 pub mod network;

@@ -1,7 +1,7 @@
-//! Cgroups of a test: made under the hierarchy that has the cpu controller, and removed with everything in them.
+//! Cgroups of a test: made under the hierarchy that has a controller, and removed with everything in them.
 
 use std::{
-    fs,
+    fs, iter,
     os::unix::fs::MetadataExt as _,
     path::{Path, PathBuf},
     process::{Child, Command, Stdio},
@@ -14,12 +14,41 @@ use podmeter::subject::CgroupId;
 /// How long a test waits for the kernel: virtual machines without KVM are slow.
 pub const PATIENCE: Duration = Duration::from_secs(30);
 
-/// The hierarchy that has the cpu controller.
+/// The hierarchy that has a controller.
 #[derive(Clone, Debug)]
 pub struct Hierarchy {
     mount: PathBuf,
     is_v2: bool,
+    controller: &'static Controller,
 }
+
+/// A controller, and where it is.
+#[derive(Debug)]
+struct Controller {
+    /// What cgroup v1 calls it.
+    v1: &'static str,
+    /// Where Linux distributions and containers mount its v1 hierarchy.
+    v1_mounts: &'static [&'static str],
+    /// A file that each cgroup of v1 has by it.
+    v1_file: &'static str,
+    /// What is switched on for it in cgroup v2.
+    v2: &'static [&'static str],
+}
+
+const CPU: Controller = Controller {
+    v1: "cpu",
+    v1_mounts: &["/sys/fs/cgroup/cpu", "/sys/fs/cgroup/cpu,cpuacct"],
+    v1_file: "cpu.cfs_quota_us",
+    v2: &["cpu"],
+};
+
+const IO: Controller = Controller {
+    v1: "blkio",
+    v1_mounts: &["/sys/fs/cgroup/blkio"],
+    v1_file: "blkio.throttle.io_service_bytes",
+    // Who made a page dirty is known by the memory controller.
+    v2: &["io", "memory"],
+};
 
 /// A cgroup and the processes that were started in it.
 #[derive(Debug)]
@@ -41,30 +70,36 @@ pub struct CpuStat {
 }
 
 impl Hierarchy {
-    /// Finds it where Linux distributions and containers mount it, or says why no test can use it.
+    /// Finds the one that has the cpu controller, or says why no test can use it.
     pub fn find() -> Result<Self, String> {
-        let candidates = [
-            ("/sys/fs/cgroup", true),
-            ("/sys/fs/cgroup/cpu", false),
-            ("/sys/fs/cgroup/cpu,cpuacct", false),
-        ];
-        for (mount, is_v2) in candidates {
+        Self::find_with(&CPU)
+    }
+
+    /// Finds the one that has the io controller, or says why no test can use it.
+    pub fn find_io() -> Result<Self, String> {
+        Self::find_with(&IO)
+    }
+
+    fn find_with(controller: &'static Controller) -> Result<Self, String> {
+        let v1_mounts = controller.v1_mounts.iter().map(|mount| (*mount, false));
+        for (mount, is_v2) in iter::once(("/sys/fs/cgroup", true)).chain(v1_mounts) {
             let mount = PathBuf::from(mount);
-            let marker = if is_v2 { "cgroup.controllers" } else { "cpu.cfs_quota_us" };
+            let marker = if is_v2 { "cgroup.controllers" } else { controller.v1_file };
             if !mount.join(marker).exists() {
                 continue;
             }
             if is_v2 {
-                enable_cpu(&mount);
+                controller.enable(&mount);
             }
             let probe = mount.join(format!("podmeter-test-{}", std::process::id()));
             fs::create_dir(&probe)
                 .map_err(|error| format!("cannot make {}: {error}", probe.display()))?;
             fs::remove_dir(&probe)
                 .map_err(|error| format!("cannot remove {}: {error}", probe.display()))?;
-            return Ok(Self { mount, is_v2 });
+            return Ok(Self { mount, is_v2, controller });
         }
-        Err("no cgroup hierarchy with the cpu controller under /sys/fs/cgroup".into())
+        let name = controller.v1;
+        Err(format!("no cgroup hierarchy with the {name} controller under /sys/fs/cgroup"))
     }
 
     /// Where it is mounted.
@@ -92,8 +127,8 @@ impl Hierarchy {
         let path = text.lines().find_map(|line| {
             let (_, rest) = line.split_once(':')?;
             let (controllers, path) = rest.split_once(':')?;
-            let has_cpu = controllers.split(',').any(|controller| controller == "cpu");
-            let is_ours = if self.is_v2 { controllers.is_empty() } else { has_cpu };
+            let has_it = controllers.split(',').any(|name| name == self.controller.v1);
+            let is_ours = if self.is_v2 { controllers.is_empty() } else { has_it };
             is_ours.then(|| path.trim_start_matches('/'))
         });
         self.mount.join(path.expect("this process is in a cgroup of the hierarchy"))
@@ -106,11 +141,11 @@ impl Hierarchy {
 }
 
 impl TestCgroup {
-    /// Makes a cgroup inside this one, with the cpu controller.
+    /// Makes a cgroup inside this one, with the hierarchy's controller.
     #[must_use]
     pub fn create_child(&self, name: &str) -> TestCgroup {
         if self.hierarchy.is_v2 {
-            enable_cpu(&self.path);
+            self.hierarchy.controller.enable(&self.path);
         }
         self.hierarchy.create_at(self.path.join(name))
     }
@@ -119,6 +154,12 @@ impl TestCgroup {
     #[must_use]
     pub fn path(&self) -> &Path {
         &self.path
+    }
+
+    /// The hierarchy that it is in.
+    #[must_use]
+    pub fn hierarchy(&self) -> &Hierarchy {
+        &self.hierarchy
     }
 
     /// Its path within the hierarchy, as Podmeter shows it.
@@ -205,12 +246,15 @@ impl TestCgroup {
         self.read("cgroup.procs").lines().count()
     }
 
-    fn read(&self, file: &str) -> String {
+    /// The text of one of its files.
+    #[must_use]
+    pub fn read(&self, file: &str) -> String {
         let path = self.path.join(file);
         fs::read_to_string(&path).unwrap_or_else(|error| panic!("read {}: {error}", path.display()))
     }
 
-    fn write(&self, file: &str, value: &str) {
+    /// Writes into one of its files.
+    pub fn write(&self, file: &str, value: &str) {
         let path = self.path.join(file);
         fs::write(&path, value).unwrap_or_else(|error| panic!("write {}: {error}", path.display()));
     }
@@ -260,7 +304,12 @@ pub fn wait_for(what: &str, mut condition: impl FnMut() -> bool) {
     }
 }
 
-fn enable_cpu(path: &Path) {
-    // Where it is on already, or the cgroup has processes, the test's own first read says so.
-    drop(fs::write(path.join("cgroup.subtree_control"), "+cpu"));
+impl Controller {
+    /// Switches it on for the cgroups in one of cgroup v2.
+    fn enable(&self, path: &Path) {
+        for name in self.v2 {
+            // Where it is on already, or the cgroup has processes, the test's own first read says so.
+            drop(fs::write(path.join("cgroup.subtree_control"), format!("+{name}")));
+        }
+    }
 }

@@ -1,5 +1,6 @@
 //! Tests against the running kernel, here and in virtual machines; each needs root and skips with a printed reason.
 
+mod block_io;
 mod cgroup_cpu;
 mod cgroup_pressure;
 mod cpu_throttle;

@@ -23,6 +23,7 @@ const WANTED: &[&str] = &[
     "brd",
     "sd_mod",
     "scsi_debug",
+    "mq_deadline",
     "ext4",
     "veth",
     "sch_netem",

@@ -102,7 +102,6 @@ impl ProgramDef {
     }
 
     /// A program that adds to what the others give, or keeps them exact, where the kernel has its target.
-    #[expect(dead_code, reason = "the first of this kind comes with the block requests")]
     pub(super) const fn optional(name: &'static str, target: &'static str) -> Self {
         Self { name, target, need: Need::Optional }
     }

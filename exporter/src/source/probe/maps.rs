@@ -47,7 +47,6 @@ impl TableDef {
     }
 
     /// The same map where its owners are others.
-    #[expect(dead_code, reason = "the first map of this kind comes with the block requests")]
     pub(super) const fn of(self, subject: fn(CgroupId) -> Subject) -> Self {
         Self { subject, ..self }
     }
@@ -112,7 +111,6 @@ pub(super) struct Reader<'a> {
     #[expect(dead_code, reason = "the first probe that asks it comes with the block requests")]
     pub(super) tree: &'a CgroupTree,
     /// Where the host's files are.
-    #[expect(dead_code, reason = "the first probe that asks it comes with the block requests")]
     pub(super) paths: &'a HostPaths,
     /// The words for numbers that the programs count by.
     pub(super) names: &'a [(u32, String)],

@@ -14,6 +14,7 @@ mod running;
 
 pub mod btf;
 
+mod block_io;
 mod cpu_throttle;
 mod drops;
 mod network;
@@ -30,5 +31,12 @@ pub use self::{
 };
 
 /// Every probe, in the order of the documentation.
-pub const PROBES: &[ProbeDef] =
-    &[cpu_throttle::PROBE, run_queue::PROBE, oom::PROBE, network::PROBE, tcp::PROBE, drops::PROBE];
+pub const PROBES: &[ProbeDef] = &[
+    cpu_throttle::PROBE,
+    run_queue::PROBE,
+    oom::PROBE,
+    block_io::PROBE,
+    network::PROBE,
+    tcp::PROBE,
+    drops::PROBE,
+];
