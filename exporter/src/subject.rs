@@ -2,6 +2,8 @@
 
 use std::fmt;
 
+use podmeter_common::owner::REMAINDER;
+
 /// Whom a sample is about; `labelling` turns it into labels.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum Subject {
@@ -17,6 +19,18 @@ pub enum Subject {
     IoCgroup(CgroupId),
     /// Who is in a network namespace: all that is known of a socket where sockets are in no cgroup (cgroup v1).
     NetworkNamespace(NetworkNamespaceId),
+}
+
+impl Subject {
+    /// Whether it is nobody: of what found no room in a map, and of events whose owner the kernel does not name.
+    #[must_use]
+    pub fn is_remainder(self) -> bool {
+        match self {
+            Self::Node => false,
+            Self::Cgroup(id) | Self::Subtree(id) | Self::IoCgroup(id) => id.0 == REMAINDER,
+            Self::NetworkNamespace(id) => id.0 == REMAINDER,
+        }
+    }
 }
 
 /// The kernel's 64-bit id of a cgroup (`kernfs_node.id`, the inode number of its directory).

@@ -88,8 +88,10 @@ impl Labeller {
         let unresolved: HashSet<Subject> = families
             .iter()
             .flat_map(|family| &family.samples)
-            .filter(|sample| matches!(Whose::of(sample.subject, snapshot), Whose::Unresolved))
-            .map(|sample| match sample.subject {
+            .map(|sample| sample.subject)
+            .filter(|subject| !subject.is_remainder())
+            .filter(|subject| matches!(Whose::of(*subject, snapshot), Whose::Unresolved))
+            .map(|subject| match subject {
                 Subject::Subtree(id) => Subject::Cgroup(id),
                 Subject::IoCgroup(id) if !snapshot.has_own_io() => Subject::Cgroup(id),
                 subject => subject,
@@ -397,6 +399,17 @@ mod tests {
             expect![[r#"
             c_total{cgroup="(unresolved)",cluster="x",own="o"} 15
             unresolved 2"#]],
+        );
+    }
+
+    #[test]
+    fn what_is_nobodys_is_no_unknown_cgroup() {
+        check(
+            &["/"],
+            &[Subject::IoCgroup(CgroupId(0))],
+            expect![[r#"
+            c_total{cgroup="(unresolved)",cluster="x",own="o"} 0
+            unresolved 0"#]],
         );
     }
 
