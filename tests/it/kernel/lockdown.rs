@@ -1,0 +1,32 @@
+//! With `lockdown=confidentiality` every probe that reads the kernel's memory is off and says so, and the others count.
+
+use podmeter::{
+    paths::HostPaths,
+    source::probe::{self, HookKind, OffReason, PROBES, ProbeHost},
+};
+
+use super::network;
+
+#[test]
+fn probes_say_that_they_may_not_read_memory_and_the_network_is_counted() {
+    let host = ProbeHost::find(&HostPaths::default());
+    if !host.is_confidential {
+        return println!("report: skipped | this kernel runs without lockdown=confidentiality");
+    }
+    for def in PROBES {
+        let (_, statuses) = probe::start(&host, HookKind::ALL, |probe| probe.name == def.name);
+        let status = statuses.iter().find(|status| status.name == def.name).expect("a status");
+        let reasons = status.reasons.join("; ");
+        let state = match status.state {
+            Ok(hook) => hook.as_str(),
+            Err(reason) => {
+                assert_eq!(reason, OffReason::Lockdown, "{}: {reasons}", def.name);
+                assert!(reasons.contains("lockdown=confidentiality"), "{}: {reasons}", def.name);
+                "off"
+            }
+        };
+        println!("report: hook | {} | {state} | {reasons}", def.name);
+        assert_eq!(state == "off", def.name != "network", "{}", def.name);
+    }
+    network::check_the_hosts_namespace();
+}
