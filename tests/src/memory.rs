@@ -23,6 +23,12 @@ pub struct Memory {
 }
 
 impl Memory {
+    /// Whether the hierarchy's version has the controller here: since 6.11 a kernel may have it in cgroup v2 only.
+    #[must_use]
+    pub fn is_there(hierarchy: &Hierarchy) -> bool {
+        hierarchy.is_v2() || Path::new(V1).join("cgroup.procs").exists()
+    }
+
     /// Switches the controller on for a cgroup.
     #[must_use]
     pub fn of(hierarchy: &Hierarchy, cgroup: &TestCgroup) -> Self {

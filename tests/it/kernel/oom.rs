@@ -42,7 +42,7 @@ fn by_raw_tracepoint_victims_are_those_of_memory_events() {
 
 /// Runs into the cgroup's own limit and into that of the one above, and compares.
 fn check(hook: HookKind, probe: Option<TestProbe>, [own, above]: &[&str; 2]) {
-    let (Some(hierarchy), Some(mut probe)) = (hierarchy(), probe) else { return };
+    let (Some(hierarchy), Some(mut probe)) = (with_memory(), probe) else { return };
     let limited = hierarchy.create("limited");
     let limited_memory = Memory::of(&hierarchy, &limited);
     limited_memory.set_limit(LIMIT_BYTES);
@@ -86,7 +86,8 @@ fn knows_limits(hook: HookKind, hierarchy: &Hierarchy) -> bool {
 #[test]
 fn processes_that_are_killed_together_are_all_counted() {
     let hooks = [HookKind::Fentry, HookKind::Kprobe];
-    let (Some(hierarchy), Some(mut probe)) = (hierarchy(), TestProbe::start("oom", &hooks)) else {
+    let (Some(hierarchy), Some(mut probe)) = (with_memory(), TestProbe::start("oom", &hooks))
+    else {
         return;
     };
     if !hierarchy.is_v2() {
@@ -116,7 +117,8 @@ fn a_kill_for_the_whole_node_is_nobodys_limit() {
         return;
     }
     let hooks = [HookKind::Fentry, HookKind::Kprobe];
-    let (Some(hierarchy), Some(mut probe)) = (hierarchy(), TestProbe::start("oom", &hooks)) else {
+    let (Some(hierarchy), Some(mut probe)) = (with_memory(), TestProbe::start("oom", &hooks))
+    else {
         return;
     };
     let cgroup = hierarchy.create("node");
@@ -130,6 +132,16 @@ fn a_kill_for_the_whole_node_is_nobodys_limit() {
     report(HookKind::Fentry, "the node's memory", ours, kernel);
     assert_eq!((ours, kernel), (1, 1));
     assert_eq!(caused(&reading, cgroup.id()), None);
+}
+
+/// The hierarchy, where memory can be limited beside it.
+fn with_memory() -> Option<Hierarchy> {
+    let hierarchy = hierarchy()?;
+    if !Memory::is_there(&hierarchy) {
+        println!("report: skipped | this kernel has no memory controller in cgroup v1");
+        return None;
+    }
+    Some(hierarchy)
 }
 
 fn run_into_limit(memory: &Memory) {
