@@ -2,12 +2,13 @@
 
 use std::{
     fs::{self, File, OpenOptions},
-    io,
+    io::{self, Write as _},
     os::unix::fs::{FileExt as _, MetadataExt as _, OpenOptionsExt as _},
     path::{Path, PathBuf},
 };
 
 use rustix::fs::OFlags;
+use tempfile::NamedTempFile;
 
 use crate::cgroup::TestCgroup;
 
@@ -120,6 +121,39 @@ impl IoStat {
             take("blkio.throttle.io_serviced", names, false);
         }
         stat
+    }
+}
+
+/// A file on a disk for a test to read and overwrite, removed at the end.
+#[derive(Debug)]
+pub struct ScratchFile {
+    disk: Disk,
+    file: NamedTempFile,
+}
+
+impl ScratchFile {
+    /// Makes one in a folder, of so many bytes that are on its disk already, or says why there can be no direct IO to it.
+    pub fn new_in(dir: &Path, n_bytes: usize) -> Result<Self, String> {
+        let mut file = NamedTempFile::new_in(dir).expect("a temporary file");
+        file.write_all(&vec![0; n_bytes]).expect("there is room for it");
+        file.as_file().sync_all().expect("its disk takes it");
+        let place = dir.display();
+        let disk = Disk::of_file(file.as_file()).ok_or(format!("{place} lies on no disk"))?;
+        DirectFile::open(file.path())
+            .map_err(|error| format!("no direct IO where {place} lies: {error}"))?;
+        Ok(Self { disk, file })
+    }
+
+    /// The disk that it lies on.
+    #[must_use]
+    pub fn disk(&self) -> &Disk {
+        &self.disk
+    }
+
+    /// Where it is.
+    #[must_use]
+    pub fn path(&self) -> &Path {
+        self.file.path()
     }
 }
 

@@ -5,6 +5,7 @@ use std::{path::Path, process::Command, time::Instant};
 use podmeter_tests::{
     cgroup::{Hierarchy, TestCgroup},
     cluster::{Cluster, service_account::ServiceAccount, wait_until},
+    disk::{DirectFile, IoStat, ScratchFile},
     exporter::Exporter,
     http,
     tools::{podmeter, write},
@@ -16,6 +17,7 @@ use super::deploy;
 
 const CONTAINER: &str = "0a2e309d1da55c741068db3a2bce1ceac4c93cbffe201e7ae3b86e26a12dfc35";
 const SANDBOX: &str = "29b53e1ea263256bd966d553ec4438c02f0fe94552217dda71e1cb4476cfb8d6";
+const IO_BYTES: &str = "podmeter_io_bytes_total";
 const POD: &str = "/api/v1/namespaces/n9e/pods/n9e-webapi-5d9c-x7k2p";
 
 /// A Deployment with a label of its own, and a namespace for everything.
@@ -67,25 +69,87 @@ impl Page {
     }
 }
 
-/// The cgroup of a pod with one container and its sandbox, each with a quota, so that each has a series.
+/// The cgroups of a pod with one container and its sandbox, in the hierarchy of one controller.
 struct Cgroups {
     // Removed from the last to the first.
-    _container: TestCgroup,
-    _sandbox: TestCgroup,
-    _pod: TestCgroup,
-    _root: TestCgroup,
+    container: TestCgroup,
+    sandbox: TestCgroup,
+    pod: TestCgroup,
+    root: TestCgroup,
 }
 
 impl Cgroups {
-    fn make(hierarchy: &Hierarchy, uid: &str) -> Self {
-        let root = hierarchy.create("attribution");
+    fn make(hierarchy: &Hierarchy, root: &str, uid: &str) -> Self {
+        let root = hierarchy.create(root);
         let pod = root.create_child(&format!("pod{uid}"));
         let sandbox = pod.create_child(SANDBOX);
         let container = pod.create_child(CONTAINER);
-        for cgroup in [&root, &pod, &sandbox, &container] {
+        Self { container, sandbox, pod, root }
+    }
+
+    /// Gives each a quota, so that each has a series.
+    fn set_quotas(&self) {
+        for cgroup in [&self.root, &self.pod, &self.sandbox, &self.container] {
             cgroup.set_quota(50_000);
         }
-        Self { _container: container, _sandbox: sandbox, _pod: pod, _root: root }
+    }
+}
+
+/// The container's cgroup in the hierarchy of the io controller, and what it reads and overwrites.
+struct ContainerIo {
+    cgroups: Cgroups,
+    file: ScratchFile,
+}
+
+impl ContainerIo {
+    fn make(hierarchy: &Hierarchy, uid: &str) -> Result<Self, String> {
+        let file = ScratchFile::new_in(Path::new(env!("CARGO_TARGET_TMPDIR")), 1 << 20)?;
+        // Where each controller has a hierarchy, a container's path is the same in all. Where there is but one, the
+        // container gets a second cgroup there: names and labels are those of the UID and the container id in its path.
+        let root = if hierarchy.is_v2() { "attribution-io" } else { "attribution" };
+        let cgroups = Cgroups::make(hierarchy, root, uid);
+        IoStat::begin(&cgroups.container, file.disk());
+        Ok(Self { cgroups, file })
+    }
+
+    /// Reads 512 KiB and writes 256 KiB, past the page cache.
+    fn run(&self) {
+        let before = self.stat();
+        let mut file = DirectFile::open(self.file.path()).expect("it was opened before");
+        {
+            let _inside = self.cgroups.container.enter();
+            for idx in 0..16 {
+                file.read(32 << 10, idx << 16).expect("the disk gives it");
+                file.write(16 << 10, idx << 16).expect("the disk takes it");
+            }
+        }
+        let after = self.stat();
+        // A page of the test's own program that is read anew would be the container's, too.
+        assert!(after.n_bytes_read - before.n_bytes_read >= 512 << 10, "{before:?} {after:?}");
+        assert!(
+            after.n_bytes_written - before.n_bytes_written >= 256 << 10,
+            "{before:?} {after:?}"
+        );
+    }
+
+    fn stat(&self) -> IoStat {
+        IoStat::of(&self.cgroups.container, self.file.disk())
+    }
+
+    /// Checks that the page has the kernel's own numbers, each once and with all these labels.
+    fn expect_on(&self, page: &Page, labels: &[(&str, &str)]) {
+        let stat = self.stat();
+        let device = ("device", self.file.disk().name());
+        let truths = [("read", stat.n_bytes_read), ("write", stat.n_bytes_written)];
+        for (operation, n_bytes) in truths {
+            let own = [("container", "webapi"), device, ("operation", operation)];
+            let of_container = page.lines(IO_BYTES, &own);
+            assert_eq!(of_container.len(), 1, "the series is there, and once:\n{}", page.0);
+            let labelled = page.lines(IO_BYTES, &[&own, labels].concat());
+            assert_eq!(labelled, of_container, "it has {labels:?}");
+            let n_ours = labelled.first().and_then(|line| line.rsplit(' ').next());
+            assert_eq!(n_ours, Some(&*n_bytes.to_string()), "as the kernel counts: {labelled:?}");
+        }
     }
 }
 
@@ -150,8 +214,8 @@ kubernetes:
     )
 }
 
-/// Waits until the container's series has these labels, and checks that no other series is the container's.
-fn expect_container(exporter: &Exporter, region: &str, dept: &str) {
+/// Waits until the container's series have these labels, and checks that no other series is the container's.
+fn expect_container(exporter: &Exporter, io: &ContainerIo, region: &str, dept: &str) {
     let labels = [
         ("namespace", "n9e"),
         ("pod", "n9e-webapi-5d9c-x7k2p"),
@@ -163,27 +227,35 @@ fn expect_container(exporter: &Exporter, region: &str, dept: &str) {
         ("region", region),
         ("dept", dept),
     ];
-    wait_until(&format!("region={region} and dept={dept} are on the page"), || {
+    let page = wait_until(&format!("region={region} and dept={dept} are on the page"), || {
         let page = Page::of(exporter);
         let n_webapi = page.lines("podmeter_cpu_quota_cores", &[("container", "webapi")]).len();
         assert_eq!(n_webapi, 1, "the container's series is there, and once:\n{}", page.0);
-        (!page.lines("podmeter_cpu_quota_cores", &labels).is_empty()).then_some(())
+        (!page.lines("podmeter_cpu_quota_cores", &labels).is_empty()).then_some(page)
     });
+    io.expect_on(&page, &labels);
 }
 
 #[test]
 fn names_and_labels_outlive_whatever_becomes_of_the_api_server() {
-    let (Some(binary), Ok(hierarchy)) = (podmeter(), Hierarchy::find()) else {
+    let hierarchies = (Hierarchy::find(), Hierarchy::find_io());
+    let (Some(binary), (Ok(hierarchy), Ok(io_hierarchy))) = (podmeter(), hierarchies) else {
         return println!("report: skipped | no binary, or no cgroup can be made here");
     };
     // Without its own cache the API server refuses to go on from what etcd has forgotten.
     let Some(mut cluster) = Cluster::start_with(&["--watch-cache-sizes=pods#0"]) else { return };
     let mut account = deploy(&cluster);
     let uid = run_webapi(&cluster);
-    let _cgroups = Cgroups::make(&hierarchy, &uid);
+    let cgroups = Cgroups::make(&hierarchy, "attribution", &uid);
+    cgroups.set_quotas();
+    let io = match ContainerIo::make(&io_hierarchy, &uid) {
+        Ok(io) => io,
+        Err(reason) => return println!("report: skipped | {reason}"),
+    };
     let exporter = Exporter::start(&binary, &config(&account));
 
-    expect_container(&exporter, "beijing", "cloud");
+    io.run();
+    expect_container(&exporter, &io, "beijing", "cloud");
     let page = Page::of(&exporter);
     let of_pod = page.lines("podmeter_cpu_quota_cores", &[("pod", "n9e-webapi-5d9c-x7k2p")]);
     assert_eq!(of_pod.len(), 3, "the pod, its sandbox and its container: {of_pod:?}");
@@ -193,17 +265,18 @@ fn names_and_labels_outlive_whatever_becomes_of_the_api_server() {
 
     // Labels change.
     label(&cluster, "pod", "n9e-webapi-5d9c-x7k2p", "region=shanghai");
-    expect_container(&exporter, "shanghai", "cloud");
+    expect_container(&exporter, &io, "shanghai", "cloud");
     label(&cluster, "deployment", "n9e-webapi", "dept=edge");
-    expect_container(&exporter, "shanghai", "edge");
+    io.run();
+    expect_container(&exporter, &io, "shanghai", "edge");
 
     // The API server dies, and comes back.
     cluster.kill_api_server();
     wait_until("the loss is noticed", || Page::of(&exporter).is("retrying").then_some(()));
-    expect_container(&exporter, "shanghai", "edge");
+    expect_container(&exporter, &io, "shanghai", "edge");
     cluster.restart_api_server();
     label(&cluster, "pod", "n9e-webapi-5d9c-x7k2p", "region=shenzhen");
-    expect_container(&exporter, "shenzhen", "edge");
+    expect_container(&exporter, &io, "shenzhen", "edge");
 
     // What the watch would go on from is forgotten while Podmeter cannot follow.
     let before = Page::of(&exporter).bare("podmeter_kubernetes_resyncs_total").unwrap_or(0.0);
@@ -214,7 +287,7 @@ fn names_and_labels_outlive_whatever_becomes_of_the_api_server() {
     }
     cluster.compact();
     exporter.signal(Signal::CONT);
-    expect_container(&exporter, "chengdu", "edge");
+    expect_container(&exporter, &io, "chengdu", "edge");
     wait_until("all pods were read anew", || {
         let after = Page::of(&exporter).bare("podmeter_kubernetes_resyncs_total")?;
         (after > before).then_some(())
@@ -225,13 +298,20 @@ fn names_and_labels_outlive_whatever_becomes_of_the_api_server() {
     account.rotate(&cluster);
     cluster.restart_api_server();
     label(&cluster, "pod", "n9e-webapi-5d9c-x7k2p", "region=wuhan");
-    expect_container(&exporter, "wuhan", "edge");
+    expect_container(&exporter, &io, "wuhan", "edge");
 
-    forbid(&mut cluster, &exporter, &binary, &account);
+    io.run();
+    forbid(&mut cluster, &exporter, &io, &binary, &account);
 }
 
 /// Takes the role away and gives it back.
-fn forbid(cluster: &mut Cluster, exporter: &Exporter, binary: &Path, account: &ServiceAccount) {
+fn forbid(
+    cluster: &mut Cluster,
+    exporter: &Exporter,
+    io: &ContainerIo,
+    binary: &Path,
+    account: &ServiceAccount,
+) {
     cluster.kubectl().run(&["delete", "clusterrolebinding", "podmeter"]);
     // A watch that is open stays so; the next one is refused.
     cluster.restart_api_server();
@@ -240,7 +320,7 @@ fn forbid(cluster: &mut Cluster, exporter: &Exporter, binary: &Path, account: &S
         let forbidden = page.number("podmeter_kubernetes_forbidden", &[("resource", "pods")]);
         (page.is("forbidden") && forbidden == Some(1.0)).then_some(())
     });
-    expect_container(exporter, "wuhan", "edge");
+    expect_container(exporter, io, "wuhan", "edge");
     let landing = http::get(&exporter.url("/"), &[]);
     assert!(landing.text().contains("cannot watch resource"), "{}", landing.text());
     let dir = tempfile::tempdir().expect("a temporary folder");

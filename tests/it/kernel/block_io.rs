@@ -15,12 +15,11 @@ use podmeter::{
 };
 use podmeter_tests::{
     cgroup::{Hierarchy, TestCgroup},
-    disk::{DirectFile, Disk, IoStat},
+    disk::{DirectFile, Disk, IoStat, ScratchFile},
     machine::is_test_vm,
     page::TestAgent,
     probe::{Reading, TestProbe},
 };
-use tempfile::NamedTempFile;
 
 const LATENCY: &str = "podmeter_io_latency_seconds";
 const QUEUE: &str = "podmeter_io_queue_seconds";
@@ -322,7 +321,7 @@ struct Place {
     disk: Disk,
     path: PathBuf,
     /// Removed at the end, where it is a file.
-    _file: Option<NamedTempFile>,
+    _file: Option<ScratchFile>,
 }
 
 /// In a virtual machine whole disks, elsewhere a file.
@@ -332,20 +331,16 @@ fn places() -> Vec<Place> {
         let place = |disk: Disk| Place { path: disk.node(), disk, _file: None };
         return disks.map(|disk| place(disk.expect("every guest has it"))).into();
     }
-    let mut file = NamedTempFile::new_in(env!("CARGO_TARGET_TMPDIR")).expect("a temporary file");
-    file.write_all(&vec![0; 4 << 20]).expect("there is room for it");
-    file.as_file().sync_all().expect("its disk takes it");
-    let path = file.path().to_owned();
-    match (Disk::of_file(file.as_file()), DirectFile::open(&path)) {
-        (Some(disk), Ok(_)) => vec![Place { disk, path, _file: Some(file) }],
-        (None, _) => skip("the build folder lies on no disk"),
-        (_, Err(error)) => skip(&format!("no direct IO where the build folder lies: {error}")),
+    match ScratchFile::new_in(Path::new(env!("CARGO_TARGET_TMPDIR")), 4 << 20) {
+        Ok(file) => {
+            let (disk, path) = (file.disk().clone(), file.path().to_owned());
+            vec![Place { disk, path, _file: Some(file) }]
+        }
+        Err(reason) => {
+            println!("report: skipped | block_io | {reason}");
+            Vec::new()
+        }
     }
-}
-
-fn skip(reason: &str) -> Vec<Place> {
-    println!("report: skipped | block_io | {reason}");
-    Vec::new()
 }
 
 /// A mounted file system.
