@@ -1,6 +1,6 @@
 //! Series have the names and labels that a real API server tells, whatever becomes of it, with the role of `deploy/` alone.
 
-use std::{path::Path, process::Command, time::Instant};
+use std::{path::Path, process::Command};
 
 use podmeter_tests::{
     cgroup::{Hierarchy, TestCgroup},
@@ -13,11 +13,13 @@ use podmeter_tests::{
 use rustix::process::Signal;
 use serde_json::{Value, json};
 
-use super::deploy;
+use super::{config, deploy, page::Page};
 
 const CONTAINER: &str = "0a2e309d1da55c741068db3a2bce1ceac4c93cbffe201e7ae3b86e26a12dfc35";
 const SANDBOX: &str = "29b53e1ea263256bd966d553ec4438c02f0fe94552217dda71e1cb4476cfb8d6";
 const IO_BYTES: &str = "podmeter_io_bytes_total";
+/// Labels of Deployments are to follow soon.
+const REFRESH: &str = "1s";
 const POD: &str = "/api/v1/namespaces/n9e/pods/n9e-webapi-5d9c-x7k2p";
 
 /// A Deployment with a label of its own, and a namespace for everything.
@@ -35,39 +37,6 @@ spec:
     metadata: { labels: { app: n9e-webapi, region: beijing } }
     spec: { containers: [ { name: webapi, image: webapi } ] }
 ";
-
-/// What a scrape says.
-struct Page(String);
-
-impl Page {
-    fn of(exporter: &Exporter) -> Self {
-        Self(http::get(&exporter.url("/metrics"), &[]).text().to_owned())
-    }
-
-    /// The lines of a family that have these labels, and maybe others.
-    fn lines(&self, family: &str, labels: &[(&str, &str)]) -> Vec<&str> {
-        let has = |line: &&str| {
-            line.starts_with(&format!("{family}{{"))
-                && labels.iter().all(|(name, value)| line.contains(&format!("{name}=\"{value}\"")))
-        };
-        self.0.lines().filter(has).collect()
-    }
-
-    fn number(&self, family: &str, labels: &[(&str, &str)]) -> Option<f64> {
-        let line = self.lines(family, labels).into_iter().next()?;
-        line.rsplit(' ').next()?.parse().ok()
-    }
-
-    /// The number of a family that has one series without labels.
-    fn bare(&self, family: &str) -> Option<f64> {
-        let line = self.0.lines().find(|line| line.starts_with(&format!("{family} ")))?;
-        line.rsplit(' ').next()?.parse().ok()
-    }
-
-    fn is(&self, state: &str) -> bool {
-        self.number("podmeter_kubernetes_state", &[("state", state)]) == Some(1.0)
-    }
-}
 
 /// The cgroups of a pod with one container and its sandbox, in the hierarchy of one controller.
 struct Cgroups {
@@ -198,22 +167,6 @@ fn run_webapi(cluster: &Cluster) -> String {
     uid(cluster, POD)
 }
 
-fn config(account: &ServiceAccount) -> String {
-    let kubeconfig = account.kubectl().kubeconfig().display();
-    format!(
-        "node_name: node-1
-kubernetes:
-  enabled: true
-  kubeconfig: {kubeconfig}
-  metadata_refresh: 1s
-  labels:
-    - {{ from: pod.label.region, or: deployment.label.region, to: region }}
-    - {{ from: deployment.label.dept, to: dept }}
-    - {{ from: namespace.label.team, to: team }}
-"
-    )
-}
-
 /// Waits until the container's series have these labels, and checks that no other series is the container's.
 fn expect_container(exporter: &Exporter, io: &ContainerIo, region: &str, dept: &str) {
     let labels = [
@@ -252,7 +205,7 @@ fn names_and_labels_outlive_whatever_becomes_of_the_api_server() {
         Ok(io) => io,
         Err(reason) => return println!("report: skipped | {reason}"),
     };
-    let exporter = Exporter::start(&binary, &config(&account));
+    let exporter = Exporter::start(&binary, &config(&account, REFRESH));
 
     io.run();
     expect_container(&exporter, &io, "beijing", "cloud");
@@ -324,8 +277,11 @@ fn forbid(
     let landing = http::get(&exporter.url("/"), &[]);
     assert!(landing.text().contains("cannot watch resource"), "{}", landing.text());
     let dir = tempfile::tempdir().expect("a temporary folder");
-    let file =
-        write(dir.path(), "podmeter.yaml", &format!("listen: 127.0.0.1:0\n{}", config(account)));
+    let file = write(
+        dir.path(),
+        "podmeter.yaml",
+        &format!("listen: 127.0.0.1:0\n{}", config(account, REFRESH)),
+    );
     let check = Command::new(binary).arg("check").arg("--config").arg(file).output();
     let check = check.expect("podmeter runs");
     let said = String::from_utf8_lossy(&check.stdout);
@@ -343,56 +299,4 @@ fn forbid(
 
 fn label(cluster: &Cluster, kind: &str, name: &str, label: &str) {
     cluster.kubectl().run(&["label", "--overwrite", "--namespace", "n9e", kind, name, label]);
-}
-
-#[test]
-fn a_full_node_is_named_at_once() {
-    /// What a kubelet runs at most by default.
-    const N_PODS: usize = 110;
-    let (Some(binary), Ok(hierarchy)) = (podmeter(), Hierarchy::find()) else {
-        return println!("report: skipped | no binary, or no cgroup can be made here");
-    };
-    let Some(cluster) = Cluster::start() else { return };
-    let account = deploy(&cluster);
-    cluster.kubectl().run(&["create", "namespace", "n9e"]);
-    let exporter = Exporter::start(&binary, &config(&account));
-    wait_until("the pods of the empty node are known", || {
-        (Page::of(&exporter).bare("podmeter_kubernetes_synced") == Some(1.0)).then_some(())
-    });
-    let memory = |page: &Page| page.bare("process_resident_memory_bytes").unwrap_or(0.0);
-    let before = memory(&Page::of(&exporter));
-
-    let pod = |n: usize| {
-        json!({
-            "apiVersion": "v1",
-            "kind": "Pod",
-            "metadata": { "name": format!("pod-{n}"), "namespace": "n9e", "labels": { "region": "beijing" } },
-            "spec": { "nodeName": "node-1", "containers": [{ "name": "main", "image": "main" }] },
-        })
-    };
-    let pods: Vec<Value> = (0..N_PODS).map(pod).collect();
-    let list = json!({ "apiVersion": "v1", "kind": "List", "items": pods });
-    cluster.kubectl().with_input(&["create", "-f", "-"], &list);
-    let listed = cluster.kubectl().get_raw("/api/v1/namespaces/n9e/pods");
-    let root = hierarchy.create("full-node");
-    root.set_quota(100_000);
-    let mut cgroups = Vec::new();
-    for pod in listed.pointer("/items").and_then(Value::as_array).expect("a list has items") {
-        let uid = pod.pointer("/metadata/uid").and_then(Value::as_str).expect("a pod has a UID");
-        let cgroup = root.create_child(&format!("pod{uid}"));
-        cgroup.set_quota(50_000);
-        cgroups.push(cgroup);
-    }
-    let began = Instant::now();
-    let page = wait_until("all pods are named", || {
-        let page = Page::of(&exporter);
-        let named = [("namespace", "n9e"), ("region", "beijing"), ("workload_type", "barepod")];
-        (page.lines("podmeter_cpu_quota_cores", &named).len() == N_PODS).then_some(page)
-    });
-    println!("report: {N_PODS} pods named after {:.1} s", began.elapsed().as_secs_f64());
-    let grown = memory(&page) - before;
-    println!("report: memory grew by {:.0} kB with {N_PODS} pods", grown / 1024.0);
-    assert_eq!(page.lines("kube_pod_info", &[]).len(), N_PODS);
-    drop(cgroups);
-    drop(root);
 }

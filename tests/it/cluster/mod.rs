@@ -1,8 +1,10 @@
 //! Against a real Kubernetes API server; `cargo xtask test cluster` brings it, and runs these as root.
 
 mod attribution;
+mod full_node;
 mod harness;
 mod node;
+mod page;
 mod rbac;
 
 use std::path::Path;
@@ -14,4 +16,21 @@ fn deploy(cluster: &Cluster) -> ServiceAccount {
     let kustomization = Path::new(env!("CARGO_MANIFEST_DIR")).join("../deploy/kustomize");
     cluster.kubectl().run(&["apply", "--kustomize", &kustomization.to_string_lossy()]);
     cluster.service_account("podmeter", "podmeter")
+}
+
+/// The configuration of Podmeter on `node-1`, as that account, with labels of pods, Deployments and namespaces.
+fn config(account: &ServiceAccount, refresh: &str) -> String {
+    let kubeconfig = account.kubectl().kubeconfig().display();
+    format!(
+        "node_name: node-1
+kubernetes:
+  enabled: true
+  kubeconfig: {kubeconfig}
+  metadata_refresh: {refresh}
+  labels:
+    - {{ from: pod.label.region, or: deployment.label.region, to: region }}
+    - {{ from: deployment.label.dept, to: dept }}
+    - {{ from: namespace.label.team, to: team }}
+"
+    )
 }
