@@ -13,7 +13,7 @@ use super::{
 };
 use crate::{
     cgroup::{namespaces::NamespaceUse, tree::CgroupTree},
-    metric::Family,
+    metric::{Family, Value},
     paths::HostPaths,
     source::{Collected, Source, SourceError, SourceStats},
     subject::{CgroupId, Subject},
@@ -79,14 +79,23 @@ pub struct Probe {
     names: Names,
     /// What the programs say of single events, if they were asked to.
     lines: Option<Lines>,
-    /// The owners of entries in the kernel's maps who are not known, and for how many collections.
-    unknown: HashMap<Subject, u32>,
+    /// The owners of entries in the kernel's maps who are not known.
+    unknown: HashMap<Subject, Quiet>,
 }
 
-/// After how many collections an entry whose owner was never seen is freed in the kernel.
+/// For how long there was no event of an owner.
+#[derive(Clone, Copy, Debug, Default)]
+struct Quiet {
+    n_collections: u32,
+    /// Another number after every event.
+    mark: u64,
+}
+
+/// After how many collections without an event an entry whose owner was never seen is freed in the kernel.
 ///
 /// A cgroup or a network namespace that came and went between two collections leaves such an entry; at the usual 15 s
-/// between scrapes this is ten minutes.
+/// between scrapes this is ten minutes. One that is alive, but for which the tree has no room, goes on counting there:
+/// to free it between two of its events would lose the second.
 const UNKNOWN_COLLECTIONS: u32 = 40;
 
 impl Probe {
@@ -125,12 +134,18 @@ impl Probe {
     /// Owners whose time is up: those that are not known and have waited long enough, and network namespaces that
     /// nobody alive is in, whose values this collection still has: their number is soon another's.
     fn expired(&mut self, families: &[Family], tree: &CgroupTree) -> Vec<Subject> {
-        let subjects = families.iter().flat_map(|family| &family.samples).map(|one| one.subject);
-        let subjects: HashSet<Subject> = subjects.collect();
+        let mut marks: HashMap<Subject, u64> = HashMap::new();
+        for sample in families.iter().flat_map(|family| &family.samples) {
+            let mark = marks.entry(sample.subject).or_default();
+            *mark = mark.wrapping_add(match &sample.value {
+                Value::Number(number) => number.to_bits(),
+                Value::Histogram(histogram) => histogram.count(),
+            });
+        }
         let uses = tree.namespaces().uses(tree);
         let mut expired = Vec::new();
-        let mut unknown = HashSet::new();
-        for subject in subjects {
+        let mut unknown = HashMap::new();
+        for (subject, mark) in marks {
             let is_unknown = match subject {
                 Subject::Node => false,
                 Subject::Cgroup(id) | Subject::Subtree(id) => is_missing(id, tree),
@@ -143,14 +158,17 @@ impl Probe {
                 }
             };
             if is_unknown {
-                unknown.insert(subject);
+                unknown.insert(subject, mark);
             }
         }
-        self.unknown.retain(|subject, _| unknown.contains(subject));
-        for subject in unknown {
-            let n_collections = self.unknown.entry(subject).or_insert(0);
-            *n_collections += 1;
-            if *n_collections > UNKNOWN_COLLECTIONS {
+        self.unknown.retain(|subject, _| unknown.contains_key(subject));
+        for (subject, mark) in unknown {
+            let quiet = self.unknown.entry(subject).or_default();
+            if quiet.mark != mark {
+                *quiet = Quiet { n_collections: 0, mark };
+            }
+            quiet.n_collections += 1;
+            if quiet.n_collections > UNKNOWN_COLLECTIONS {
                 expired.push(subject);
             }
         }
