@@ -22,7 +22,6 @@ use crate::{
     error_chain::one_line,
     labelling::{Labeller, pod_state, relabel::RulesError},
     memory,
-    metric::Family,
     page::Page,
     source::{
         gather::{Gathered, SOURCE_TIMEOUT, SourceSlot, gather},
@@ -160,9 +159,14 @@ impl Agent {
     ///
     /// The collection goes on when the caller stops waiting, so that none is left half done.
     pub async fn collect(self: &Arc<Self>) -> Result<Arc<Page>, CollectionError> {
+        self.collect_at(Instant::now()).await
+    }
+
+    /// Collects a page as if it were that time already: cgroups that have been gone for long enough by then are freed.
+    pub async fn collect_at(self: &Arc<Self>, now: Instant) -> Result<Arc<Page>, CollectionError> {
         let agent = Arc::clone(self);
         let asked = Instant::now();
-        Ok(task::spawn(async move { agent.collect_since(asked).await }).await?)
+        Ok(task::spawn(async move { agent.collect_since(asked, now).await }).await?)
     }
 
     /// How each source's last collection went, in the order of the sources.
@@ -205,7 +209,7 @@ impl Agent {
         self.started
     }
 
-    async fn collect_since(&self, asked: Instant) -> Arc<Page> {
+    async fn collect_since(&self, asked: Instant, now: Instant) -> Arc<Page> {
         let mut collection = self.collection.lock().await;
         if let Some((began, page)) = &collection.last
             && *began >= asked
@@ -217,28 +221,30 @@ impl Agent {
             kubernetes.wait_settled(self.started + NAMES_GRACE).await;
         }
         let began = Instant::now();
-        let refreshed = self.refresh_cgroups().await;
-        let pod_families = self.name_pods(&mut collection.snapshot, &refreshed);
+        let before = self.look_at_cgroups(move |cgroups| cgroups.refresh(now)).await;
+        self.name_pods(&mut collection.snapshot, &before);
         let Collection { labeller, snapshot, .. } = &mut *collection;
         let pods: SharedPods = labeller.relay_pods(snapshot);
         let (gathered, scraped) = tokio::join!(
-            gather(&self.slots, &refreshed.tree, &refreshed.freed, SOURCE_TIMEOUT),
+            gather(&self.slots, &before.tree, &before.freed, SOURCE_TIMEOUT),
             self.targets.scrape(&pods, TARGET_TIMEOUT),
         );
-        let page =
-            Arc::new(self.build_page(&mut collection, pod_families, gathered, scraped, &refreshed));
+        // A cgroup that was made meanwhile is in the maps already: in the remainder it would be counted for ever.
+        let after = self.look_at_cgroups(move |cgroups| cgroups.catch_up(now)).await;
+        self.name_pods(&mut collection.snapshot, &after);
+        let page = Arc::new(self.build_page(&mut collection, gathered, scraped, &after));
         collection.last = Some((began, Arc::downgrade(&page)));
         debug!(n_series = page.n_series(), duration = ?began.elapsed(), "collected");
         page
     }
 
-    async fn refresh_cgroups(&self) -> Followed {
+    async fn look_at_cgroups(
+        &self,
+        look: impl FnOnce(&mut Cgroups) -> Followed + Send + 'static,
+    ) -> Followed {
         let cgroups = Arc::clone(&self.cgroups);
-        let refresh = move || {
-            let mut cgroups = cgroups.lock().unwrap_or_else(PoisonError::into_inner);
-            cgroups.refresh(Instant::now())
-        };
-        task::spawn_blocking(refresh).await.unwrap_or_else(|error| {
+        let look = move || look(&mut cgroups.lock().unwrap_or_else(PoisonError::into_inner));
+        task::spawn_blocking(look).await.unwrap_or_else(|error| {
             warn!(%error, "following the cgroups panicked, which is a bug");
             Followed::default()
         })
@@ -247,11 +253,14 @@ impl Agent {
     fn build_page(
         &self,
         collection: &mut Collection,
-        mut families: Vec<Family>,
         gathered: Vec<Gathered>,
         scraped: Vec<Scraped>,
         refreshed: &Followed,
     ) -> Page {
+        let mut families = match &self.kubernetes {
+            Some(_) => pod_state::families(collection.snapshot.pods()),
+            None => Vec::new(),
+        };
         for one in gathered {
             self.metrics.record_source(&one);
             self.note_run(&one);
@@ -283,16 +292,14 @@ impl Agent {
         page
     }
 
-    /// Brings the snapshot up to the cgroups and to the pods; gives the state of the pods.
-    fn name_pods(&self, snapshot: &mut Snapshot, followed: &Followed) -> Vec<Family> {
+    /// Brings the snapshot up to the cgroups and to the pods.
+    fn name_pods(&self, snapshot: &mut Snapshot, followed: &Followed) {
         snapshot.follow(&followed.tree);
-        let Some(kubernetes) = &self.kubernetes else {
-            return Vec::new();
-        };
-        let uids = snapshot.pod_uids();
-        let pods = kubernetes.view(|uid| uids.contains(uid));
-        snapshot.name(pods, &followed.tree);
-        pod_state::families(snapshot.pods())
+        if let Some(kubernetes) = &self.kubernetes {
+            let uids = snapshot.pod_uids();
+            let pods = kubernetes.view(|uid| uids.contains(uid));
+            snapshot.name(pods, &followed.tree);
+        }
     }
 
     fn note_run(&self, gathered: &Gathered) {
@@ -312,6 +319,10 @@ impl Agent {
 }
 
 impl Cgroups {
+    fn catch_up(&mut self, now: Instant) -> Followed {
+        self.follower.as_mut().map_or_else(Followed::default, |follower| follower.catch_up(now))
+    }
+
     fn refresh(&mut self, now: Instant) -> Followed {
         let Some(follower) = &mut self.follower else {
             return Followed::default();

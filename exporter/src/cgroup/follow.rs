@@ -102,6 +102,21 @@ impl CgroupFollower {
         Self { cpu: self.cpu.with_namespaces(proc), ..self }
     }
 
+    /// Takes in what came and went since the last call: whoever has been measured meanwhile is known, or gone again.
+    ///
+    /// Those that make room for others by it are told as freed by the next [`Self::refresh`].
+    pub fn catch_up(&mut self, now: Instant) -> Followed {
+        let mut stats = WatchStats::default();
+        if let Io::Own(io) = &mut self.io {
+            io.catch_up(now);
+            self.cpu.put_io(io.tree());
+            stats.add(io.stats());
+        }
+        self.cpu.catch_up(now);
+        stats.add(self.cpu.stats());
+        Followed { tree: Arc::clone(self.cpu.tree()), freed: Vec::new(), stats }
+    }
+
     /// Takes in what happened since the last call; see [`CgroupWatcher::refresh`].
     pub fn refresh(&mut self, now: Instant) -> Followed {
         let mut freed = Vec::new();

@@ -181,10 +181,7 @@ impl CgroupWatcher {
 
     /// Takes in what happened since the last call. Does not wait, and where nothing happened, it costs one `read`.
     pub fn refresh(&mut self, now: Instant) -> Refreshed {
-        match self.watches.drain() {
-            Ok(happenings) => self.take_in(happenings, now),
-            Err(source) => self.problem = Some(WatchError::ReadEvents { source }),
-        }
+        self.catch_up(now);
         self.roster.expire(now, self.grace);
         let incomplete = self.problem.is_some() || (self.left_out && self.roster.has_room());
         if incomplete && now.saturating_duration_since(self.last_rescan) >= RESCAN_EVERY {
@@ -195,6 +192,14 @@ impl CgroupWatcher {
             self.roster.set_namespaces(found);
         }
         Refreshed { tree: Arc::clone(self.roster.tree()), freed: self.roster.take_freed() }
+    }
+
+    /// Takes in what came and went since the last call, and no more: nobody is freed by it.
+    pub fn catch_up(&mut self, now: Instant) {
+        match self.watches.drain() {
+            Ok(happenings) => self.take_in(happenings, now),
+            Err(source) => self.problem = Some(WatchError::ReadEvents { source }),
+        }
     }
 
     /// Keeps the tree of the hierarchy that has the io controller in this one's.
