@@ -16,7 +16,7 @@ use crate::{
     },
     cgroup::{
         follow::{CgroupFollower, Followed},
-        hierarchy::{Hierarchy, Version},
+        start,
     },
     config::{Config, Enabled},
     error_chain::one_line,
@@ -121,10 +121,11 @@ impl Agent {
             probe::start(&host, HookKind::ALL, |probe| config.probes.enabled(probe));
         memory::give_back_freed();
         metrics.record_probes(&probes);
-        let (follower, hierarchy, no_cgroups) = match follow_cgroups(config) {
-            Ok((follower, hierarchy)) => (Some(follower), Some(hierarchy), None),
-            Err(reason) => (None, None, Some(reason)),
-        };
+        let (follower, hierarchy, no_cgroups) =
+            match start::follow(&config.paths, config.max_cgroups) {
+                Ok((follower, hierarchy)) => (Some(follower), Some(hierarchy), None),
+                Err(reason) => (None, None, Some(reason)),
+            };
         let mut slots = Vec::new();
         slots.extend(probe_sources.into_iter().map(|probe| SourceSlot::new(Box::new(probe))));
         slots.extend(
@@ -370,36 +371,4 @@ fn start_kubernetes(config: &Config, node: &str) -> Result<Option<Kubernetes>, S
         wanted: kubernetes.labels.wanted(kubernetes.pod_state),
         refresh: kubernetes.metadata_refresh,
     })))
-}
-
-/// Finds the hierarchies and reads them once, or says why there is none with the cpu controller.
-fn follow_cgroups(config: &Config) -> Result<(CgroupFollower, Hierarchy), String> {
-    let hierarchy = Hierarchy::find(&config.paths).map_err(|error| {
-        let reason = one_line(&error);
-        warn!(%reason, "no cgroup can be measured");
-        reason
-    })?;
-    let io = Hierarchy::find_io(&config.paths);
-    let own_io = io.as_ref().filter(|io| !io.is_same_as(&hierarchy));
-    for warning in
-        [Some(&hierarchy), own_io].into_iter().flatten().filter_map(Hierarchy::partial_view)
-    {
-        warn!(%warning, "not all cgroups can be measured");
-    }
-    let (follower, hidden_io) = CgroupFollower::start(&hierarchy, io.as_ref(), Instant::now())
-        .map_err(|error| {
-            let reason = one_line(&error);
-            warn!(%reason, "no cgroup can be measured");
-            reason
-        })?;
-    if let Some(error) = hidden_io {
-        let error = one_line(&error);
-        warn!(%error, "block IO cannot be attributed");
-    }
-    // Elsewhere the kernel knows the cgroup of each socket.
-    let follower = match hierarchy.version {
-        Version::V1 => follower.with_namespaces(config.paths.proc.clone()),
-        Version::V2 => follower,
-    };
-    Ok((follower, hierarchy))
 }

@@ -10,7 +10,7 @@ use crate::{
     cgroup::{
         hierarchy::Hierarchy,
         tree::CgroupTree,
-        watch::{CgroupWatcher, DEAD_GRACE, MAX_CGROUPS, WatchError, WatchStats},
+        watch::{CgroupWatcher, DEAD_GRACE, WatchError, WatchStats},
     },
     subject::Subject,
 };
@@ -66,14 +66,15 @@ pub enum HiddenIo {
 }
 
 impl CgroupFollower {
-    /// Reads the hierarchies once and watches them; the second value says why block IO has no owners, if that is so.
+    /// Reads the hierarchies once and watches them, up to so many cgroups in each; the second value says why block IO has no owners, if that is so.
     pub fn start(
         cpu: &Hierarchy,
         io: Option<&Hierarchy>,
+        max_cgroups: usize,
         now: Instant,
     ) -> Result<(Self, Option<HiddenIo>), WatchError> {
         let watch = |hierarchy: &Hierarchy| {
-            CgroupWatcher::start(hierarchy.mount_point.clone(), DEAD_GRACE, MAX_CGROUPS, now)
+            CgroupWatcher::start(hierarchy.mount_point.clone(), DEAD_GRACE, max_cgroups, now)
         };
         let mut cpu_watcher = watch(cpu)?;
         let (io, hidden) = match io {
@@ -177,7 +178,7 @@ mod tests {
         let cpu_id = make(cpu.path(), "a");
         let now = Instant::now();
         let (mut follower, hidden) =
-            CgroupFollower::start(&hierarchy(cpu.path()), Some(&hierarchy(io.path())), now)
+            CgroupFollower::start(&hierarchy(cpu.path()), Some(&hierarchy(io.path())), 100, now)
                 .unwrap();
         assert!(hidden.is_none());
         let before = follower.refresh(now);
@@ -204,7 +205,7 @@ mod tests {
         let id = make(root.path(), "a");
         let (now, hierarchy) = (Instant::now(), hierarchy(root.path()));
         let (mut follower, hidden) =
-            CgroupFollower::start(&hierarchy, Some(&hierarchy), now).unwrap();
+            CgroupFollower::start(&hierarchy, Some(&hierarchy), 100, now).unwrap();
         assert!(hidden.is_none());
         assert!(follower.refresh(now).tree.io().get(id).is_some());
         fs::remove_dir(root.path().join("a")).unwrap();
@@ -219,7 +220,7 @@ mod tests {
         let id = make(root.path(), "a");
         let (now, cpu) = (Instant::now(), hierarchy(root.path()));
         let check = |io: Option<&Hierarchy>| {
-            let (mut follower, hidden) = CgroupFollower::start(&cpu, io, now).unwrap();
+            let (mut follower, hidden) = CgroupFollower::start(&cpu, io, 100, now).unwrap();
             let tree = follower.refresh(now).tree;
             assert!(tree.get(id).is_some() && tree.io().get(id).is_none());
             hidden.unwrap()

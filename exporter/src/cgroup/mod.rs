@@ -5,6 +5,7 @@ use std::io;
 pub mod follow;
 pub mod hierarchy;
 pub mod namespaces;
+pub mod start;
 pub mod tree;
 pub mod watch;
 

@@ -156,6 +156,12 @@ pub const KEYS: &[Key] = &[
         default: "none",
         doc: "What is done to each series of the whole page, Podmeter's own too: rules of the same kind.",
     },
+    Key {
+        path: "cgroups.max_tracked",
+        default: "`16384`",
+        doc: "Most cgroups that are told apart, those that ended a short while ago included; what the kernel probes \
+              measure of the others is one remainder, `cgroup=\"(unresolved)\"`.",
+    },
     Key { path: "paths.procfs", default: "`/proc`", doc: "Where the host's procfs is mounted." },
     Key { path: "paths.sysfs", default: "`/sys`", doc: "Where the host's sysfs is mounted." },
     Key {

@@ -30,6 +30,7 @@ pub use self::{
     kubernetes::{Enabled, KubernetesConfig},
 };
 use crate::{
+    cgroup::watch::MAX_CGROUPS,
     error_chain::one_line,
     labelling::{
         relabel::rule::RuleConfig,
@@ -42,6 +43,9 @@ use crate::{
 
 /// The port that Podmeter serves by default.
 pub const DEFAULT_PORT: u16 = 9643;
+
+/// The largest limit of cgroups that can be set: some hundred bytes and an inotify watch for each.
+const LARGEST_MAX_CGROUPS: usize = 1 << 20;
 
 /// Largest file that is read; a real one has a few kilobytes.
 const MAX_FILE_BYTES: u64 = 1 << 20;
@@ -63,6 +67,8 @@ pub struct Config {
     pub scrape_configs: Vec<ScrapeConfig>,
     /// What is done to each series of the whole page.
     pub relabel_configs: Vec<RuleConfig>,
+    /// Most cgroups of each hierarchy that are told apart; the rest is one remainder.
+    pub max_cgroups: usize,
     /// Where the host's files are.
     pub paths: HostPaths,
     /// Whether programs in the kernel say what becomes of single events; no key, but an option of the command line.
@@ -166,6 +172,7 @@ impl Default for Config {
             probes: ProbesConfig::default(),
             scrape_configs: Vec::new(),
             relabel_configs: Vec::new(),
+            max_cgroups: MAX_CGROUPS,
             paths: HostPaths::default(),
             ebpf_log: EbpfLog::default(),
         }
@@ -229,6 +236,10 @@ impl Config {
             probes: raw.probes,
             scrape_configs: scrape::resolve(raw.scrape_configs, &context)?,
             relabel_configs: scrape::page_rules(raw.relabel_configs, &context)?,
+            max_cgroups: match raw.cgroups.max_tracked {
+                Some(max) => cgroup_limit(max, file)?,
+                None => defaults.max_cgroups,
+            },
             paths,
             ebpf_log: defaults.ebpf_log,
         })
@@ -267,7 +278,14 @@ struct RawConfig {
     probes: ProbesConfig,
     scrape_configs: Vec<Spanned<RawScrape>>,
     relabel_configs: Vec<RuleConfig>,
+    cgroups: RawCgroups,
     paths: RawPaths,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+struct RawCgroups {
+    max_tracked: Option<u64>,
 }
 
 #[derive(Debug, Default, Deserialize)]
@@ -325,6 +343,16 @@ fn parse_listen(value: &str, file: &str) -> Result<SocketAddr, ConfigError> {
         key: "listen".into(),
         value: value.into(),
         wanted: "it takes an IP address and a port, such as 0.0.0.0:9643 or [::1]:9643",
+    })
+}
+
+fn cgroup_limit(max: u64, file: &str) -> Result<usize, ConfigError> {
+    let limit = usize::try_from(max).ok().filter(|max| (1..=LARGEST_MAX_CGROUPS).contains(max));
+    limit.ok_or_else(|| ConfigError::Value {
+        file: file.into(),
+        key: "cgroups.max_tracked".into(),
+        value: max.to_string(),
+        wanted: "it takes a number from 1 to 1048576",
     })
 }
 

@@ -111,6 +111,13 @@ fn wrong_values_say_what_is_wanted() {
             "podmeter.yaml: `external_labels` is `pod`, but that label is Podmeter's own; choose another name"
         ],
     );
+    let wanted = "it takes a number from 1 to 1048576";
+    for max in ["0", "1048577"] {
+        let text = format!("cgroups: {{ max_tracked: {max} }}\n");
+        let error = Config::parse(&text, "podmeter.yaml", &|_| None).unwrap_err().to_string();
+        let place = "podmeter.yaml: `cgroups.max_tracked`";
+        assert_eq!(error, format!("{place} is `{max}`, but {wanted}"));
+    }
     check_error("probes: 7\n", expect!["podmeter.yaml:1:9: expected mapping start"]);
     check_error(
         "probes:\n  cpu_throttle: { enabled: maybe }\n",
