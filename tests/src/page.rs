@@ -1,11 +1,15 @@
 //! Questions to a page that Podmeter made, inside this process.
 
-use std::sync::Arc;
+use std::{
+    collections::HashMap,
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
 use podmeter::{
     agent::Agent,
     config::Config,
-    metric::{Histogram, Value},
+    metric::{Histogram, Kind, Value},
     page::Page,
 };
 use tokio::runtime::{Builder, Runtime};
@@ -38,6 +42,13 @@ impl TestAgent {
     pub fn collect(&self) -> TestPage {
         TestPage(self.runtime.block_on(self.agent.collect()).expect("there is a page"))
     }
+
+    /// Collects a page as if it were later.
+    #[must_use]
+    pub fn collect_after(&self, time: Duration) -> TestPage {
+        let page = self.agent.collect_at(Instant::now() + time);
+        TestPage(self.runtime.block_on(page).expect("there is a page"))
+    }
 }
 
 impl TestPage {
@@ -54,6 +65,40 @@ impl TestPage {
         Some(&first.value)
     }
 
+    /// All histograms of a family, with the value of a label of theirs.
+    #[must_use]
+    pub fn histograms(&self, name: &str, label: &str) -> Vec<(String, &Histogram)> {
+        let families = self.0.families().iter().filter(|family| family.desc.name == name);
+        let mut found = Vec::new();
+        for series in families.flat_map(|family| &family.series) {
+            let Value::Histogram(histogram) = &series.value else { panic!("{name} is a number") };
+            found.push((series.labels.get(label).unwrap_or_default().to_owned(), histogram));
+        }
+        found
+    }
+
+    /// Every number that may only rise, by name and labels; two equal series fail the test.
+    #[must_use]
+    #[expect(clippy::cast_precision_loss, reason = "no test counts that many events")]
+    pub fn rising(&self) -> HashMap<String, Vec<f64>> {
+        let mut rising = HashMap::new();
+        let counted = self.0.families().iter().filter(|family| family.desc.kind != Kind::Gauge);
+        for (name, series) in
+            counted.flat_map(|family| family.series.iter().map(|one| (family.desc.name, one)))
+        {
+            let numbers = match &series.value {
+                Value::Number(number) => vec![*number],
+                Value::Histogram(Histogram { buckets, sum, .. }) => {
+                    buckets.iter().map(|n| *n as f64).chain([*sum]).collect()
+                }
+            };
+            let labels: Vec<_> = series.labels.iter().collect();
+            let twice = rising.insert(format!("{name} {labels:?}"), numbers);
+            assert_eq!(twice, None, "two series of {name} have the labels {labels:?}");
+        }
+        rising
+    }
+
     /// A counter or gauge.
     #[must_use]
     pub fn number(&self, name: &str, labels: &[(&str, &str)]) -> Option<f64> {
@@ -61,6 +106,12 @@ impl TestPage {
             Value::Number(number) => Some(*number),
             Value::Histogram(_) => panic!("{name} is a histogram"),
         }
+    }
+
+    /// A counter or gauge of whole things.
+    #[must_use]
+    pub fn count(&self, name: &str, labels: &[(&str, &str)]) -> Option<u64> {
+        self.number(name, labels).map(|number| number.to_string().parse().expect("a whole number"))
     }
 
     /// A histogram.

@@ -88,6 +88,21 @@ impl TestTask {
         Duration::from_nanos(waited.parse().expect("nanoseconds"))
     }
 
+    /// How often it was given a CPU or, which is as often while it sleeps, gave it back.
+    #[must_use]
+    pub fn n_switches(&self) -> u64 {
+        wait_for("it sleeps", || self.state() == Some('S'));
+        let text = self.read("status");
+        let switches = text.lines().filter_map(|line| line.split_once("ctxt_switches:"));
+        switches.map(|(_, count)| count.trim().parse::<u64>().expect("a number")).sum()
+    }
+
+    /// Moves it into a cgroup.
+    pub fn move_to(&self, cgroup: &TestCgroup) {
+        let pid = self.child.id().to_string();
+        fs::write(cgroup.path().join("cgroup.procs"), pid).expect("root may move it");
+    }
+
     fn signal(&self, signal: Signal) {
         kill_process(self.pid(), signal).expect("root may send it");
     }

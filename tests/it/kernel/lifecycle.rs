@@ -1,0 +1,242 @@
+//! Cgroups by the thousand come and go under load: every event is counted once, nothing falls, and nothing is left.
+
+use std::{collections::VecDeque, fs};
+
+use podmeter::{cgroup::watch::DEAD_GRACE, config::Config, memory};
+use podmeter_tests::{
+    cgroup::{Hierarchy, TestCgroup},
+    machine::is_test_vm,
+    page::{TestAgent, TestPage},
+    task::TestTask,
+};
+
+use super::hierarchy;
+
+const FAMILY: &str = "podmeter_cpu_run_queue_latency_seconds";
+const REST: &str = "(unresolved)";
+
+/// The reason of a wait whose beginning was not seen.
+const UNSEEN: &str = "no_entry";
+
+/// Cgroups that are alive at once.
+const N_ALIVE: usize = 200;
+
+/// Names among which those that live for a while are given in turn: each comes back with another cgroup.
+const N_NAMES: usize = 450;
+
+/// One in so many is removed at once, so that nobody looks at it while it is there.
+const SHORT_LIVED: usize = 4;
+
+/// Pages while they come and go.
+const N_PAGES: usize = 40;
+
+/// Collections after which the kernel's entries of cgroups that nobody has seen are freed, and some.
+const N_QUIET: usize = 50;
+
+/// How often they come and go, each time a part of them, before what is left is looked at.
+const N_ROUNDS: usize = 4;
+
+/// What a whole process may grow by from the second round to the last: the allocator's own ups and downs.
+const MAX_GROWTH_KIB: u64 = 4096;
+
+#[test]
+fn thousands_of_cgroups_come_and_go_and_leave_nothing_behind() {
+    let (Some(hierarchy), Some(agent)) = (hierarchy(), agent("")) else { return };
+    let n_cgroups = if is_slow() { 1_000 } else { 10_000 };
+    let home = hierarchy.create("home");
+    let mut task = TestTask::asleep(&home);
+    let before = agent.collect();
+    // The first round takes what the process keeps for later ones; the others may not take more.
+    let mut ends = Vec::new();
+    for _ in 0..N_ROUNDS {
+        come_and_go(&hierarchy, &agent, (&home, &mut task), n_cgroups / N_ROUNDS);
+        let mut after = agent.collect_after(2 * DEAD_GRACE);
+        for _ in 0..N_QUIET {
+            after = agent.collect_after(2 * DEAD_GRACE);
+        }
+        assert_eq!(after.number("podmeter_cgroups", &[("state", "dead")]), Some(0.0));
+        let n_entries = entries(&after);
+        // Other cgroups of the machine may come meanwhile, but not by the thousand.
+        assert!(n_entries <= entries_limit(&before), "{n_entries} entries are left");
+        drop(after);
+        memory::give_back_freed();
+        ends.push((n_entries, resident_kib()));
+    }
+    println!(
+        "report: lifecycle | cgroups {n_cgroups} | entries {} before | entries and resident KiB after each round {ends:?}",
+        entries(&before)
+    );
+    // A leak grows with every round, and by as much in each.
+    let later: Vec<u64> = ends.iter().skip(1).map(|(_, kib)| *kib).collect();
+    let (Some(first), Some(last)) = (later.first(), later.last()) else { panic!("rounds") };
+    assert!(*last <= first + MAX_GROWTH_KIB, "{ends:?}");
+}
+
+/// Moves the task through so many new cgroups, wakes it in each, and checks that it was counted each time.
+fn come_and_go(
+    hierarchy: &Hierarchy,
+    agent: &TestAgent,
+    (home, task): (&TestCgroup, &mut TestTask),
+    n_cgroups: usize,
+) {
+    let mut last = agent.collect();
+    let (counted_before, unseen_before) = (counted(&last), skipped(&last, UNSEEN));
+    let switches_before = task.n_switches();
+    let mut alive = VecDeque::new();
+    for idx in 0..n_cgroups {
+        let is_short_lived = idx % SHORT_LIVED == 0;
+        let kind = if is_short_lived { "short" } else { "long" };
+        let cgroup = hierarchy.create(&format!("{kind}-{}", idx % N_NAMES));
+        task.move_to(&cgroup);
+        task.wake();
+        if is_short_lived {
+            task.move_to(home);
+        } else {
+            alive.push_back(cgroup);
+        }
+        if alive.len() > N_ALIVE {
+            alive.pop_front();
+        }
+        if idx % (n_cgroups / N_PAGES) == 0 {
+            let page = agent.collect();
+            check_rises(&last, &page);
+            last = page;
+        }
+    }
+    task.move_to(home);
+    drop(alive);
+    let n_switches = task.n_switches() - switches_before;
+    let page = agent.collect();
+    check_rises(&last, &page);
+    let n_counted = counted(&page) - counted_before;
+    let n_unseen = skipped(&page, UNSEEN) - unseen_before;
+    println!(
+        "report: lifecycle | switches {n_switches} | counted {n_counted} | {UNSEEN} {n_unseen}"
+    );
+    assert_eq!(page.number("podmeter_page_settled_series_total", &[]), Some(0.0));
+    assert_eq!(["lost", "in_flight_full", "no_owner"].map(|reason| skipped(&page, reason)), [0; 3]);
+    assert!(n_counted + n_unseen >= n_switches, "no event is lost without being counted");
+    check_not_twice(n_counted, n_switches);
+}
+
+/// Cgroups of others that come and go on a machine that is not the test's alone are in the remainder, too.
+fn check_not_twice(n_counted: u64, n_switches: u64) {
+    assert!(n_counted <= n_switches || !is_test_vm(), "{n_counted} of {n_switches}");
+}
+
+/// With room for few cgroups, what is measured of the others is in one remainder.
+#[test]
+fn cgroups_beyond_the_cap_are_counted_in_one_remainder() {
+    const N_CGROUPS: usize = 60;
+    const ROOM: usize = 20;
+
+    let (Some(hierarchy), Some(probe)) = (hierarchy(), agent("")) else { return };
+    let known = probe.collect();
+    let n_known =
+        ["live", "dead"].map(|state| known.count("podmeter_cgroups", &[("state", state)]));
+    let n_known: u64 = n_known.into_iter().flatten().sum();
+    drop(probe);
+    let home = hierarchy.create("capped-home");
+    let mut task = TestTask::asleep(&home);
+    // The home is one of those that are known from the start.
+    let max = usize::try_from(n_known).expect("it is small") + 1 + ROOM;
+    let Some(agent) = agent(&format!("cgroups: {{ max_tracked: {max} }}\n")) else { return };
+    let before = agent.collect();
+    let switches_before = task.n_switches();
+    let n_unseen = |page: &TestPage| skipped(page, UNSEEN) - skipped(&before, UNSEEN);
+    let mut cgroups = Vec::new();
+    for idx in 0..N_CGROUPS {
+        let cgroup = hierarchy.create(&format!("capped-{idx}"));
+        task.move_to(&cgroup);
+        task.wake();
+        cgroups.push(cgroup);
+    }
+    task.move_to(&home);
+    let n_switches = task.n_switches() - switches_before;
+    let page = agent.collect();
+    let n_own = page
+        .histograms(FAMILY, "cgroup")
+        .iter()
+        .filter(|(path, _)| path.contains("-capped-") && !path.ends_with("-home"))
+        .count();
+    let n_left_out = page.number("podmeter_cgroups_left_out_total", &[]).expect("it is counted");
+    let n_counted = counted(&page) - counted(&before);
+    println!(
+        "report: cap | own series {n_own} | left out {n_left_out} | switches {n_switches} | counted {n_counted}"
+    );
+    assert!(n_left_out >= (N_CGROUPS - ROOM) as f64);
+    // Some of the room may be another's by now.
+    assert!(n_own <= ROOM, "{n_own} series");
+    assert!(n_counted + n_unseen(&page) >= n_switches, "{n_counted} of {n_switches}");
+    check_not_twice(n_counted, n_switches);
+    // They go on counting there.
+    for _ in 0..N_QUIET {
+        task.move_to(cgroups.last().expect("there are some"));
+        task.wake();
+        check_rises(&page, &agent.collect());
+    }
+    task.move_to(&home);
+    let n_switches = task.n_switches() - switches_before;
+    let page = agent.collect();
+    let n_counted = counted(&page) - counted(&before);
+    assert!(n_counted + n_unseen(&page) >= n_switches, "{n_counted} of {n_switches}");
+    check_not_twice(n_counted, n_switches);
+}
+
+/// An agent with this configuration and the probe that counts what the test does, or nothing where it cannot attach.
+fn agent(config: &str) -> Option<TestAgent> {
+    let text = format!("probes: {{ run_queue: {{ enabled: true }} }}\n{config}");
+    let config = Config::parse(&text, "test.yaml", &|_| None).expect("it is valid");
+    let agent = TestAgent::start(&config);
+    let attached = agent.collect().number("podmeter_probe_attached", &[("probe", "run_queue")]);
+    if attached != Some(1.0) {
+        println!("report: skipped | run_queue cannot attach");
+        return None;
+    }
+    Some(agent)
+}
+
+/// The task's waits: those of the test's cgroups, and of all that are not known.
+fn counted(page: &TestPage) -> u64 {
+    let prefix = format!("/podmeter-{}-", std::process::id());
+    let histograms = page.histograms(FAMILY, "cgroup");
+    let ours = histograms.iter().filter(|(path, _)| path.starts_with(&prefix) || path == REST);
+    ours.map(|(_, histogram)| histogram.count()).sum()
+}
+
+/// Events of the whole machine that are in no histogram, or in the remainder, for a reason.
+fn skipped(page: &TestPage, reason: &str) -> u64 {
+    let labels = [("probe", "run_queue"), ("reason", reason)];
+    page.count("podmeter_probe_skipped_events_total", &labels).expect("it is counted")
+}
+
+fn entries(page: &TestPage) -> f64 {
+    let labels = [("probe", "run_queue"), ("map", "WAITS")];
+    page.number("podmeter_probe_map_entries", &labels).expect("it is counted")
+}
+
+fn entries_limit(before: &TestPage) -> f64 {
+    entries(before) + 100.0
+}
+
+fn check_rises(before: &TestPage, after: &TestPage) {
+    let after = after.rising();
+    for (name, before) in before.rising() {
+        let Some(after) = after.get(&name) else { continue };
+        let fell = before.iter().zip(after).any(|(before, after)| after < before);
+        assert!(!fell, "{name} fell from {before:?} to {after:?}");
+    }
+}
+
+/// The whole number of cgroups takes minutes on an emulated machine: one of them does it.
+fn is_slow() -> bool {
+    let release = fs::read_to_string("/proc/sys/kernel/osrelease").unwrap_or_default();
+    let is_v2 = std::env::var("PODMETER_VM_VARIANT").is_ok_and(|variant| variant == "v2");
+    is_test_vm() && !(release.starts_with("6.12.") && is_v2)
+}
+
+fn resident_kib() -> u64 {
+    let text = fs::read_to_string("/proc/self/status").expect("procfs is mounted");
+    let line = text.lines().find_map(|line| line.strip_prefix("VmRSS:")).expect("it has memory");
+    line.trim().trim_end_matches(" kB").parse().expect("a number")
+}
