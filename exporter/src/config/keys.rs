@@ -109,7 +109,7 @@ pub const KEYS: &[Key] = &[
     Key {
         path: "scrape_configs[].scrape_timeout",
         default: "`10s`",
-        doc: "How long the target may take; less if whoever scrapes Podmeter waits less (`X-Prometheus-Scrape-Timeout-Seconds`).",
+        doc: "How long the target may take. A page waits for its targets for at most `8s`, so that Prometheus' default of `10s` for the whole is kept.",
     },
     Key {
         path: "scrape_configs[].honor_labels",
@@ -154,7 +154,7 @@ pub const KEYS: &[Key] = &[
     Key {
         path: "relabel_configs",
         default: "none",
-        doc: "What is done to each series of the whole page, Podmeter's own too: rules of the same kind.",
+        doc: "What is done to each relayed series behind the rules of its target: rules of the same kind. Podmeter's own series stay as they are.",
     },
     Key {
         path: "cgroups.max_tracked",

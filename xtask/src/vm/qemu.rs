@@ -16,7 +16,7 @@ use super::{initramfs::SENTINEL, kernel::Kernel};
 use crate::process;
 
 /// How long a guest may take in all.
-const GUEST_TIME: Duration = Duration::from_mins(8);
+const GUEST_TIME: Duration = Duration::from_mins(20);
 /// How long a guest may take to power off after its tests ended.
 const POWEROFF_TIME: Duration = Duration::from_secs(10);
 const POLL_TIME: Duration = Duration::from_millis(200);

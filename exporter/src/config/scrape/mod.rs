@@ -33,7 +33,7 @@ pub struct ScrapeConfig {
     pub job_name: String,
     /// How it is asked.
     pub client: ClientConfig,
-    /// How long it may take, unless the scraper of Podmeter's own page waits less.
+    /// How long it may take; a page waits for no target longer than a few seconds less than Prometheus does.
     pub timeout: Duration,
     /// Whose label holds where both have one of the same name.
     pub on_conflict: OnConflict,
@@ -169,7 +169,7 @@ struct RawTls {
     insecure_skip_verify: bool,
 }
 
-/// Checks the rules of the whole page.
+/// Checks the rules of all targets.
 pub(super) fn page_rules(
     rules: Vec<RuleConfig>,
     context: &Context<'_>,
