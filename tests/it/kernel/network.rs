@@ -9,11 +9,9 @@ use std::{
 
 use podmeter::{config::Config, source::probe::HookKind, subject::Subject};
 use podmeter_tests::{
-    cgroup::{TestCgroup, wait_for},
-    netns::{
-        IpFamily, LinkCounters, Network, NetworkNamespace, PacketCounters, host_inode,
-        socket_subject,
-    },
+    cgroup::wait_for,
+    endpoint::{Endpoint, client_and_server},
+    netns::{IpFamily, LinkCounters, Network, PacketCounters, host_inode, socket_subject},
     page::TestAgent,
     probe::{Reading, TestProbe},
 };
@@ -56,15 +54,15 @@ fn with_offload_they_are_those_of_tcp_and_the_link_counts_buffers() {
     let Some(mut test) = Setting::create("offload") else { return };
     test.set_offload("on");
     for family in FAMILIES {
-        let before = test.client.n_segments();
+        let before = n_segments(&test.client);
         let [[_, sent], [received, _]] = test.measure(family, |test| test.send_by_tcp(family));
-        let n_segments = test.client.n_segments() - before;
+        let n_sent = n_segments(&test.client) - before;
         for Flow { end, direction, link, ours } in [sent, received] {
             let case = format!("{end}, {direction}, {} tcp, offload", family.as_str());
-            assert!(link.packets * 2 < n_segments, "the link has seen buffers of many packets");
-            let wire = less_link_headers(link) + (n_segments - link.packets) * headers(family);
+            assert!(link.packets * 2 < n_sent, "the link has seen buffers of many packets");
+            let wire = less_link_headers(link) + (n_sent - link.packets) * headers(family);
             check(BYTES, &case, ours.bytes, wire);
-            check(PACKETS, &case, ours.packets, n_segments);
+            check(PACKETS, &case, ours.packets, n_sent);
             check(BUFFERS, &case, ours.buffers, link.packets);
         }
     }
@@ -160,17 +158,9 @@ fn a_pod_has_what_its_containers_sent() {
 
 /// Two ends of a link, and the probe.
 struct Setting {
-    client: End,
-    server: End,
+    client: Endpoint,
+    server: Endpoint,
     probe: TestProbe,
-}
-
-/// One end, in a network namespace and a cgroup of its own.
-struct End {
-    name: &'static str,
-    namespace: NetworkNamespace,
-    cgroup: TestCgroup,
-    subject: Subject,
 }
 
 /// What passed one end in one direction.
@@ -197,18 +187,12 @@ const DIRECTIONS: [&str; 2] = ["receive", "transmit"];
 
 impl Setting {
     fn create(name: &str) -> Option<Self> {
-        let hierarchy = hierarchy()?;
-        let Network { client, server } = Network::create(name);
-        let [client, server] = [("client", client), ("server", server)].map(|(name, namespace)| {
-            let cgroup = hierarchy.create(name);
-            let subject = socket_subject(&hierarchy, &cgroup, namespace.inode());
-            End { name, namespace, cgroup, subject }
-        });
+        let [client, server] = client_and_server(&hierarchy()?, name);
         let probe = TestProbe::start("network", &[HookKind::CgroupSkb])?;
         Some(Self { client, server, probe })
     }
 
-    fn ends(&self) -> [&End; 2] {
+    fn ends(&self) -> [&Endpoint; 2] {
         [&self.client, &self.server]
     }
 
@@ -224,7 +208,7 @@ impl Setting {
     /// What passed the client and the server meanwhile, each with what it received and what it sent.
     fn measure(&mut self, family: IpFamily, load: impl FnOnce(&Self)) -> [[Flow; 2]; 2] {
         // Both ends know each other's link address then.
-        let [client, server] = self.ends().map(|end| end.bind(family));
+        let [client, server] = self.ends().map(|end| bind_beside(end, family));
         ask_and_answer(&client, &server);
         let counters = |test: &Self| test.ends().map(|end| end.namespace.link_counters());
         let [of_client, of_server] = counters(self);
@@ -236,7 +220,7 @@ impl Setting {
         let [of_client_after, of_server_after] = counters(self);
         let after = self.probe.read();
         assert_eq!(after.n_lost(&[]), 0, "{:?}", after.stats());
-        let flows = |end: &End, before_of: LinkCounters, after_of: LinkCounters| {
+        let flows = |end: &Endpoint, before_of: LinkCounters, after_of: LinkCounters| {
             let [receive, transmit] = DIRECTIONS
                 .map(|direction| Counted::between(&before, &after, end.subject, direction, family));
             [
@@ -254,9 +238,9 @@ impl Setting {
     fn send_by_tcp(&self, family: IpFamily) {
         let address = self.server.namespace.address(family);
         let listen = || TcpListener::bind((address, 0)).expect("a port is free");
-        let listener = self.server.make(listen);
+        let listener = self.server.enter(listen);
         let address = listener.local_addr().expect("it is bound");
-        let mut client = self.client.make(|| TcpStream::connect(address).expect("it listens"));
+        let mut client = self.client.enter(|| TcpStream::connect(address).expect("it listens"));
         let (mut server, _) = listener.accept().expect("somebody connects");
         thread::scope(|scope| {
             scope.spawn(|| {
@@ -271,35 +255,24 @@ impl Setting {
     }
 
     fn send_by_udp(&self, family: IpFamily) {
-        let [client, server] = self.ends().map(|end| end.make(|| bind(end.address(family))));
+        let [client, server] =
+            self.ends().map(|end| end.enter(|| bind(end.namespace.address(family))));
         ask_and_answer(&client, &server);
     }
 }
 
-impl End {
-    /// Makes a socket of it: in its cgroup and in its namespace.
-    fn make<T: Send>(&self, make: impl FnOnce() -> T + Send) -> T {
-        let _inside = self.cgroup.enter();
-        self.namespace.enter(make)
-    }
+/// A socket in the end's namespace that is not its own.
+fn bind_beside(end: &Endpoint, family: IpFamily) -> UdpSocket {
+    end.namespace.enter(|| bind(end.namespace.address(family)))
+}
 
-    /// A socket in its namespace that is not its own.
-    fn bind(&self, family: IpFamily) -> UdpSocket {
-        self.namespace.enter(|| bind(self.address(family)))
-    }
-
-    fn address(&self, family: IpFamily) -> IpAddr {
-        self.namespace.address(family)
-    }
-
-    fn n_segments(&self) -> u64 {
-        self.namespace.counter("snmp", "Tcp", "OutSegs")
-    }
+fn n_segments(end: &Endpoint) -> u64 {
+    end.namespace.counter("snmp", "Tcp", "OutSegs")
 }
 
 impl Flow {
     fn of(
-        end: &End,
+        end: &Endpoint,
         direction: &'static str,
         before: PacketCounters,
         after: PacketCounters,
