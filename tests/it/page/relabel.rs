@@ -66,7 +66,7 @@ type Labels = BTreeMap<String, String>;
 #[test]
 fn rules_do_what_prometheus_does() {
     let Some(binary) = tool("PODMETER_PROMETHEUS") else { return };
-    let target = serve("text/plain; version=0.0.4", page().into_bytes()).to_string();
+    let target = serve("text/plain; version=0.0.4", |_path| page().into_bytes()).to_string();
     let mut config =
         String::from("global: { scrape_interval: 1s, scrape_timeout: 1s }\nscrape_configs:\n");
     for (case, rules) in CASES.iter().enumerate() {
