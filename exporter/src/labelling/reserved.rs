@@ -1,5 +1,7 @@
 //! The label names that Podmeter, Prometheus or a family of Podmeter's own gives, which no configuration may take. Pure.
 
+use super::relabel::rule::is_label_name;
+
 /// Every reserved name, in order. A test holds it against the labels of all families.
 const RESERVED: &[&str] = &[
     "cgroup",
@@ -73,9 +75,7 @@ pub fn is_reserved(name: &str) -> bool {
 
 /// Checks a name that the configuration gives: as Prometheus has had them from the start, and free.
 pub fn check(name: &str) -> Result<(), NameError> {
-    let is_letter = |byte: u8| byte.is_ascii_alphanumeric() || byte == b'_';
-    let begins_well = name.bytes().next().is_some_and(|first| !first.is_ascii_digit());
-    if !begins_well || !name.bytes().all(is_letter) || name.starts_with("__") {
+    if !is_label_name(name) || name.starts_with("__") {
         return Err(NameError::Invalid);
     }
     if is_reserved(name) { Err(NameError::Reserved) } else { Ok(()) }

@@ -322,7 +322,7 @@ fn check_fields(config: &RuleConfig, action: &'static str) -> Result<(), RuleErr
 }
 
 /// Whether this is the name of a label for every scraper.
-pub(super) fn is_label_name(name: &str) -> bool {
+pub(in crate::labelling) fn is_label_name(name: &str) -> bool {
     let is_first = |byte: u8| byte == b'_' || byte.is_ascii_alphabetic();
     name.bytes().next().is_some_and(is_first)
         && name.bytes().all(|byte| is_first(byte) || byte.is_ascii_digit())
