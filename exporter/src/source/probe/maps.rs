@@ -14,7 +14,6 @@ use podmeter_common::{
 
 use super::running::MapUse;
 use crate::{
-    cgroup::tree::CgroupTree,
     metric::Histogram,
     paths::HostPaths,
     subject::{CgroupId, NetworkNamespaceId, Subject},
@@ -107,9 +106,6 @@ fn make_remainders<K: Key + Pod, V: Counts + Pod>(
 /// One look at the maps of a probe.
 pub(super) struct Reader<'a> {
     ebpf: &'a Ebpf,
-    /// The cgroups that there are.
-    #[expect(dead_code, reason = "the first probe that asks it comes with the block requests")]
-    pub(super) tree: &'a CgroupTree,
     /// Where the host's files are.
     pub(super) paths: &'a HostPaths,
     /// The words for numbers that the programs count by.
@@ -121,12 +117,11 @@ pub(super) struct Reader<'a> {
 impl<'a> Reader<'a> {
     pub(super) fn new(
         ebpf: &'a Ebpf,
-        tree: &'a CgroupTree,
         paths: &'a HostPaths,
         names: &'a [(u32, String)],
         socket_owner: SocketOwner,
     ) -> Self {
-        Self { ebpf, tree, paths, names, socket_owner, uses: Vec::new() }
+        Self { ebpf, paths, names, socket_owner, uses: Vec::new() }
     }
 
     /// All entries of a map of counts, but for remainders of nothing.

@@ -240,7 +240,7 @@ impl Source for Probe {
             lines.flush();
         }
         self.forget(freed)?;
-        let mut reader = Reader::new(&self.ebpf, tree, &self.paths, &self.names, self.socket_owner);
+        let mut reader = Reader::new(&self.ebpf, &self.paths, &self.names, self.socket_owner);
         let families = (self.def.read)(&mut reader).map_err(|source| self.error(source))?;
         let maps = reader.into_uses();
         let skipped =
