@@ -14,6 +14,8 @@ pub mod telemetry;
 pub mod metric;
 pub mod subject;
 
+pub mod demand;
+
 pub mod cgroup;
 
 pub mod source;

@@ -1,6 +1,11 @@
 //! `podmeter run`: the agent behind the server, from start to SIGTERM.
 
-use std::{fs, io, net::SocketAddr, sync::Arc, time::Instant};
+use std::{
+    fs, io,
+    net::SocketAddr,
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
 use tokio::{
     signal::unix::{SignalKind, signal},
@@ -9,9 +14,10 @@ use tokio::{
 use tracing::info;
 
 use crate::{
-    agent::{Agent, CollectionError, SourceRun, StartError},
+    agent::{Agent, CollectionError, ScrapeRequest, SourceRun, StartError},
     attribution::kubernetes::{KubernetesStatus, SyncState},
     config::Config,
+    demand::{Demand, DemandError},
     page::Page,
     paths::HostPaths,
     server::{
@@ -69,8 +75,16 @@ struct Node {
 impl App for Node {
     type Error = CollectionError;
 
-    async fn metrics(&self) -> Result<Arc<Page>, CollectionError> {
-        self.agent.collect().await
+    fn demand(&self, query: &str) -> Result<Demand, DemandError> {
+        self.agent.offer().demand(query)
+    }
+
+    async fn metrics(
+        &self,
+        demand: Demand,
+        time_limit: Option<Duration>,
+    ) -> Result<Arc<Page>, CollectionError> {
+        self.agent.scrape(ScrapeRequest::part(demand, time_limit)).await
     }
 
     fn ready(&self) -> Readiness {

@@ -3,15 +3,26 @@
 use std::{error::Error, future::Future, sync::Arc, time::Duration};
 
 use super::limits::Limit;
-use crate::page::Page;
+use crate::{
+    demand::{Demand, DemandError},
+    page::Page,
+};
 
 /// The side of Podmeter that knows the answers.
 pub trait App: Send + Sync + 'static {
     /// Why there is no page at all; a page that lacks a source is not an error.
     type Error: Error + Send + Sync + 'static;
 
-    /// Collects a page now. It is dropped unfinished when the client goes or the time is up.
-    fn metrics(&self) -> impl Future<Output = Result<Arc<Page>, Self::Error>> + Send;
+    /// Which part of the page a query, without its `?`, asks for; must not block.
+    fn demand(&self, query: &str) -> Result<Demand, DemandError>;
+
+    /// Collects that part of the page now, within the time if the scraper says one. It is dropped unfinished when the
+    /// client goes or the time is up.
+    fn metrics(
+        &self,
+        demand: Demand,
+        time_limit: Option<Duration>,
+    ) -> impl Future<Output = Result<Arc<Page>, Self::Error>> + Send;
 
     /// Whether scrapes give what was asked for; must not block.
     fn ready(&self) -> Readiness;

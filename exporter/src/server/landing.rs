@@ -20,7 +20,8 @@ pub(super) fn html(landing: &Landing) -> String {
          <h1>Podmeter on {node}</h1>\n\
          <p>Version {version}, kernel {kernel}, up {uptime}.</p>\n\
          <ul>\n\
-         <li><a href=\"/metrics\">/metrics</a>: the metrics of this node</li>\n\
+         <li><a href=\"/metrics\">/metrics</a>: the metrics of this node; <code>?job=</code>, \
+         <code>?collect[]=</code> and <code>?exclude[]=</code> choose a part</li>\n\
          <li><a href=\"/healthz\">/healthz</a>: whether Podmeter runs</li>\n\
          <li><a href=\"/readyz\">/readyz</a>: whether Podmeter is ready, or why not</li>\n\
          </ul>\n\
@@ -218,7 +219,7 @@ mod tests {
             <h1>Podmeter on &lt;node&gt; &amp; &quot;co&quot;</h1>
             <p>Version 0.1.0, kernel 6.12.0-test, up 1 h 1 min.</p>
             <ul>
-            <li><a href="/metrics">/metrics</a>: the metrics of this node</li>
+            <li><a href="/metrics">/metrics</a>: the metrics of this node; <code>?job=</code>, <code>?collect[]=</code> and <code>?exclude[]=</code> choose a part</li>
             <li><a href="/healthz">/healthz</a>: whether Podmeter runs</li>
             <li><a href="/readyz">/readyz</a>: whether Podmeter is ready, or why not</li>
             </ul>

@@ -3,11 +3,16 @@
 //! | path | answer to `GET` and `HEAD` |
 //! |---|---|
 //! | `/metrics` | 200 with the page, collected now: text 0.0.4 or `OpenMetrics` 1.0 by `Accept`, gzip by `Accept-Encoding` |
+//! | `/metrics?job=…` | the same of the named targets only; `collect[]=…` of the named sources or targets only, `exclude[]=…` of all others |
+//! | | 400 when a name is none |
 //! | | 503 when too many scrapes run or when this one took too long, 500 when the page could not be made |
 //! | `/healthz` | 200 `ok`, as long as the process serves at all |
 //! | `/readyz` | 200 `ok`, or 503 with the reason why not |
 //! | `/` | 200 with a page for people: version, probes, sources |
 //! | any other | 404 with the list of paths |
+//!
+//! The header `X-Prometheus-Scrape-Timeout-Seconds`, less half a second, bounds how long a scrape waits for targets and
+//! sources; one that is no time is left alone.
 //!
 //! It refuses other methods (405), requests with a body (413), headers that are too large or too many (431), and
 //! clients that are slow to ask or to read (they are cut off). [`Limits`] has the bounds; each that is met is told to

@@ -6,7 +6,7 @@ use std::sync::{
 };
 
 use hyper::{
-    HeaderMap, Method, Request, Response, StatusCode,
+    Method, Request, Response, StatusCode,
     body::{Body as _, Incoming},
     header::{self, HeaderName, HeaderValue},
 };
@@ -33,7 +33,7 @@ const PLAIN_TEXT: HeaderValue = HeaderValue::from_static("text/plain; charset=ut
 const HTML: HeaderValue = HeaderValue::from_static("text/html; charset=utf-8");
 
 const PATHS: &str = "\
-/metrics  the metrics of this node
+/metrics  the metrics of this node; ?job=, ?collect[]= and ?exclude[]= choose a part
 /healthz  whether Podmeter runs
 /readyz   whether Podmeter is ready, or why not
 /         version, probes and sources, for people
@@ -68,7 +68,7 @@ impl<A: App> Router<A> {
         };
         let answer = match self.refuse(&request, handler) {
             Some(refusal) => refusal,
-            None => self.handle(handler, request.headers()).await,
+            None => self.handle(handler, &request).await,
         };
         self.app.observe(handler, answer.status().as_u16());
         answer
@@ -92,9 +92,12 @@ impl<A: App> Router<A> {
         Some(with(answer, header::ALLOW, HeaderValue::from_static("GET, HEAD")))
     }
 
-    async fn handle(&self, handler: Handler, headers: &HeaderMap) -> Response<AnswerBody> {
+    async fn handle(&self, handler: Handler, request: &Request<Incoming>) -> Response<AnswerBody> {
         match handler {
-            Handler::Metrics => scrape::answer(self, headers).await,
+            Handler::Metrics => {
+                let query = request.uri().query().unwrap_or_default();
+                scrape::answer(self, query, request.headers()).await
+            }
             Handler::Healthz => text(StatusCode::OK, "ok\n"),
             Handler::Readyz => match self.app.ready() {
                 Readiness::Ready => text(StatusCode::OK, "ok\n"),

@@ -23,6 +23,7 @@ use super::{
     router::{self, Router},
 };
 use crate::{
+    demand::DemandError,
     encode::{
         self, Format,
         accept::{self, Coding},
@@ -36,8 +37,16 @@ const MAX_INLINE_SERIES: usize = 64;
 /// The fastest level that compresses: what it saves over the network costs the node least.
 const GZIP_LEVEL: u32 = 1;
 
+/// When the scraper gives up, as Prometheus says it.
+const SCRAPE_TIMEOUT: HeaderName = HeaderName::from_static("x-prometheus-scrape-timeout-seconds");
+
+/// What is left of the scraper's time for the page and the way back; `blackbox_exporter` keeps as much.
+const TIMEOUT_OFFSET: Duration = Duration::from_millis(500);
+
 #[derive(Debug, thiserror::Error)]
 enum ScrapeError<E: Error + 'static> {
+    #[error(transparent)]
+    Demand(#[from] DemandError),
     #[error("too many scrapes run at once ({n_scrapes}): let fewer scrapers ask, or less often")]
     Busy { n_scrapes: usize },
     #[error("the scrape took longer than {} s", limit.as_secs_f64())]
@@ -53,6 +62,7 @@ enum ScrapeError<E: Error + 'static> {
 /// Collects a page and answers with it.
 pub(super) async fn answer<A: App>(
     router: &Router<A>,
+    query: &str,
     headers: &HeaderMap,
 ) -> Response<AnswerBody> {
     let format = accept::format(&joined(headers, &header::ACCEPT)).unwrap_or_else(|error| {
@@ -60,7 +70,8 @@ pub(super) async fn answer<A: App>(
         Format::Text004
     });
     let coding = accept::coding(&joined(headers, &header::ACCEPT_ENCODING));
-    match scrape(router, format, coding).await {
+    let time_limit = patience(headers, router.limits().scrape_time);
+    match scrape(router, query, time_limit, format, coding).await {
         Ok(body) => page_answer(body, format, coding),
         Err(error) => refusal(router, &error),
     }
@@ -68,16 +79,19 @@ pub(super) async fn answer<A: App>(
 
 async fn scrape<A: App>(
     router: &Router<A>,
+    query: &str,
+    time_limit: Option<Duration>,
     format: Format,
     coding: Coding,
 ) -> Result<AnswerBody, ScrapeError<A::Error>> {
+    let demand = router.app.demand(query)?;
     let limits = router.limits();
     let deadline = Instant::now() + limits.scrape_time;
     let Some(place) = ScrapePlace::take(&router.scrapes, deadline) else {
         return Err(ScrapeError::Busy { n_scrapes: limits.n_scrapes });
     };
     let collect_and_write = async {
-        let page = router.app.metrics().await.map_err(ScrapeError::Collect)?;
+        let page = router.app.metrics(demand, time_limit).await.map_err(ScrapeError::Collect)?;
         write(page, format, coding).await
     };
     match tokio::time::timeout_at(place.deadline(), collect_and_write).await {
@@ -134,6 +148,7 @@ fn page_answer(body: AnswerBody, format: Format, coding: Coding) -> Response<Ans
 fn refusal<A: App>(router: &Router<A>, error: &ScrapeError<A::Error>) -> Response<AnswerBody> {
     let message = format!("{}\n", Chain(error));
     match error {
+        ScrapeError::Demand(_) => router::text(StatusCode::BAD_REQUEST, message),
         ScrapeError::Busy { .. } => {
             router.limit_hit(Limit::Scrapes);
             let answer = router::text(StatusCode::SERVICE_UNAVAILABLE, message);
@@ -149,6 +164,16 @@ fn refusal<A: App>(router: &Router<A>, error: &ScrapeError<A::Error>) -> Respons
             router::text(StatusCode::INTERNAL_SERVER_ERROR, message)
         }
     }
+}
+
+/// How long targets and sources may take for a scraper that says when it gives up: less, for what comes behind them.
+///
+/// A header that is no time is none, as exporters have it.
+fn patience(headers: &HeaderMap, longest: Duration) -> Option<Duration> {
+    let seconds: f64 = headers.get(&SCRAPE_TIMEOUT)?.to_str().ok()?.trim().parse().ok()?;
+    let said =
+        Duration::try_from_secs_f64(seconds).ok().filter(|said| !said.is_zero())?.min(longest);
+    Some(said.saturating_sub(TIMEOUT_OFFSET).max(said / 2))
 }
 
 /// All values of a header as if they had come in one line.
@@ -170,5 +195,33 @@ impl fmt::Display for Chain<'_> {
             cause = error.source();
         }
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use hyper::{HeaderMap, header::HeaderValue};
+
+    use super::{SCRAPE_TIMEOUT, patience};
+
+    #[test]
+    fn a_scraper_says_how_long_it_waits() {
+        let check = |header: &'static str, expected: Option<u64>| {
+            let value = HeaderValue::from_static(header);
+            let headers = HeaderMap::from_iter([(SCRAPE_TIMEOUT, value)]);
+            let patience = patience(&headers, Duration::from_mins(1));
+            assert_eq!(patience, expected.map(Duration::from_millis), "{header}");
+        };
+        check("10", Some(9_500));
+        check(" 2.5 ", Some(2_000));
+        check("0.6", Some(300));
+        check("1e9", Some(59_500));
+        check("1e300", None);
+        for none in ["", "0", "-1", "NaN", "inf", "10s", "1,2"] {
+            check(none, None);
+        }
+        assert_eq!(patience(&HeaderMap::new(), Duration::from_mins(1)), None);
     }
 }

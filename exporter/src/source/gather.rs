@@ -50,7 +50,8 @@ impl SourceSlot {
         self.name
     }
 
-    fn add_freed(&self, freed: &[Subject]) {
+    /// Keeps freed cgroups for the source's next collection.
+    pub fn add_freed(&self, freed: &[Subject]) {
         let mut pending = self.freed.lock().unwrap_or_else(PoisonError::into_inner);
         let room = MAX_PENDING.saturating_sub(pending.len());
         pending.extend(freed.iter().take(room));
@@ -72,18 +73,16 @@ impl SourceSlot {
     }
 }
 
-/// Collects from every source; the answers are in the order of the slots.
+/// Collects from each of these sources; the answers are in the order of the slots.
 pub async fn gather(
     slots: &[SourceSlot],
     tree: &Arc<CgroupTree>,
-    freed: &[Subject],
     timeout: Duration,
 ) -> Vec<Gathered> {
     let started = Instant::now();
     let running: Vec<_> = slots
         .iter()
         .map(|slot| {
-            slot.add_freed(freed);
             let (slot, tree) = (slot.clone(), Arc::clone(tree));
             task::spawn_blocking(move || {
                 let started = Instant::now();
@@ -98,9 +97,7 @@ pub async fn gather(
         let (duration, result) = match time::timeout(left, task).await {
             Ok(Ok(answer)) => answer,
             Ok(Err(_panic)) => (started.elapsed(), Err(SourceError::Panicked)),
-            Err(_elapsed) => {
-                (started.elapsed(), Err(SourceError::Timeout { seconds: timeout.as_secs() }))
-            }
+            Err(_elapsed) => (started.elapsed(), Err(SourceError::Timeout { limit: timeout })),
         };
         gathered.push(Gathered { name: slot.name, duration, result });
     }
@@ -157,7 +154,7 @@ mod tests {
 
     async fn outcomes(slots: &[SourceSlot]) -> Vec<String> {
         let tree = Arc::new(CgroupTree::default());
-        let gathered = gather(slots, &tree, &[], Duration::from_secs(1)).await;
+        let gathered = gather(slots, &tree, Duration::from_secs(1)).await;
         let outcome = |result: Result<_, SourceError>| match result {
             Ok(_) => "ok".to_owned(),
             Err(error) => error.to_string(),
@@ -189,7 +186,8 @@ mod tests {
         let slots = [slot("remembers", Behaviour::Remembers(sender))];
         let tree = Arc::new(CgroupTree::default());
         for freed in [&[Subject::Cgroup(CgroupId(7))][..], &[]] {
-            gather(&slots, &tree, freed, Duration::from_secs(5)).await;
+            slots[0].add_freed(freed);
+            gather(&slots, &tree, Duration::from_secs(5)).await;
         }
         assert_eq!(
             seen.try_iter().collect::<Vec<_>>(),

@@ -8,6 +8,8 @@ pub mod host;
 pub mod probe;
 pub mod upstream;
 
+use std::time::Duration;
+
 use self::{
     host::kept_files::ReadError,
     probe::{ProbeError, ProbeStats},
@@ -62,10 +64,10 @@ pub enum SourceError {
     #[error("cannot read this process' entry in procfs")]
     Process(#[from] procfs::ProcError),
     /// It did not answer in time.
-    #[error("no answer within {seconds} s")]
+    #[error("no answer within {} s", limit.as_secs_f64())]
     Timeout {
-        /// The limit.
-        seconds: u64,
+        /// How long it had.
+        limit: Duration,
     },
     /// The collection before this one is still at it.
     #[error("still busy with the collection before")]

@@ -52,7 +52,7 @@ struct Target {
     job: String,
     labels: Vec<(String, String)>,
     timeout: Duration,
-    /// Held while it is scraped; who finds it held leaves it alone.
+    /// Held while it is scraped; who finds it held waits, as long as it may.
     state: Arc<sync::Mutex<State>>,
     last: Mutex<Option<LastScrape>>,
 }
@@ -75,6 +75,8 @@ pub struct LastScrape {
     pub duration: Duration,
     /// Why it failed, if it did.
     pub error: Option<String>,
+    /// The same in one of few words.
+    pub reason: Option<&'static str>,
     /// The last error and when it was, even if later scrapes succeeded.
     pub last_error: Option<(Instant, String)>,
 }
@@ -152,18 +154,29 @@ impl Targets {
         &self.hasher
     }
 
-    /// Scrapes all of them at once; the answers are in the order of the configuration.
-    pub async fn scrape(&self, pods: &SharedPods, limit: Duration) -> Vec<Scraped> {
+    /// The names of all targets, in the order of the configuration.
+    pub fn jobs(&self) -> impl Iterator<Item = &str> {
+        self.all.iter().map(|target| target.job.as_str())
+    }
+
+    /// Scrapes those that are wanted at once; the answers are in the order of the configuration.
+    pub async fn scrape(
+        &self,
+        pods: &SharedPods,
+        is_wanted: impl Fn(&str) -> bool,
+        deadline: Instant,
+    ) -> Vec<Scraped> {
         let running: Vec<_> = self
             .all
             .iter()
+            .filter(|target| is_wanted(&target.job))
             .map(|target| {
-                let (target, pods) = (Arc::clone(target), Arc::clone(pods));
-                task::spawn(async move { target.scrape(pods, limit).await })
+                let (scraped, pods) = (Arc::clone(target), Arc::clone(pods));
+                (target, task::spawn(async move { scraped.scrape(pods, deadline).await }))
             })
             .collect();
         let mut scraped = Vec::with_capacity(running.len());
-        for (target, task) in self.all.iter().zip(running) {
+        for (target, task) in running {
             scraped.push(task.await.unwrap_or_else(|error| {
                 warn!(target = target.job, %error, "scraping panicked, which is a bug");
                 target.note(Duration::ZERO, Err(TargetError::Panicked))
@@ -193,10 +206,13 @@ impl Targets {
 }
 
 impl Target {
-    async fn scrape(&self, pods: SharedPods, limit: Duration) -> Scraped {
+    async fn scrape(&self, pods: SharedPods, deadline: Instant) -> Scraped {
         let began = Instant::now();
-        let limit = limit.min(self.timeout);
-        let result = match Arc::clone(&self.state).try_lock_owned() {
+        let limit = deadline.saturating_duration_since(began).min(self.timeout);
+        // Another page may be waiting for the same target, or an earlier one may still be at it.
+        let state = time::timeout(limit, Arc::clone(&self.state).lock_owned()).await;
+        let limit = limit.saturating_sub(began.elapsed());
+        let result = match state {
             // Its own time limit ends the fetch; this one is for all that comes behind.
             Ok(state) => match time::timeout(2 * limit, scrape(state, pods, limit)).await {
                 Ok(result) => result,
@@ -213,9 +229,11 @@ impl Target {
         let error = result.as_ref().err().map(|error| one_line(error));
         let mut last = self.last.lock().unwrap_or_else(PoisonError::into_inner);
         let before = last.take();
-        let was = before.as_ref().and_then(|last| last.error.clone());
+        // Once: the text may have another number in it each time.
+        let reason = result.as_ref().err().map(TargetError::reason);
+        let was = before.as_ref().and_then(|last| last.reason);
         if let Some(error) = &error
-            && was.as_ref() != Some(error)
+            && was != reason
         {
             warn!(target = self.job, %error, "target failed");
         }
@@ -223,7 +241,7 @@ impl Target {
             Some(error) => Some((ended, error.clone())),
             None => before.and_then(|last| last.last_error),
         };
-        *last = Some(LastScrape { ended, duration, error, last_error });
+        *last = Some(LastScrape { ended, duration, error, reason, last_error });
         Scraped { job: self.job.clone(), labels: self.labels.clone(), duration, result }
     }
 }

@@ -1,6 +1,10 @@
 //! Targets as real sockets, each with what it does, and what that costs the others.
 
-use std::{net::SocketAddr, sync::Arc, time::Duration};
+use std::{
+    net::SocketAddr,
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
 use tokio::{
     io::{AsyncReadExt as _, AsyncWriteExt as _},
@@ -63,7 +67,7 @@ fn targets(jobs: &[(&str, SocketAddr, &str)]) -> Targets {
 
 async fn scrape(targets: &Targets) -> Vec<Scraped> {
     let pods: SharedPods = Arc::new(NamedPods::default());
-    targets.scrape(&pods, Duration::from_secs(2)).await
+    targets.scrape(&pods, |_| true, Instant::now() + Duration::from_secs(2)).await
 }
 
 fn reason(scraped: &Scraped) -> &'static str {

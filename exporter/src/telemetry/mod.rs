@@ -19,6 +19,7 @@ pub use self::descs::METRICS;
 use self::{kubernetes::KubernetesMetrics, targets::TargetMetrics};
 use crate::{
     attribution::kubernetes::KubernetesStatus,
+    demand::Demand,
     metric::{Desc, Family, Sample, Value},
     page::Page,
     source::{
@@ -191,12 +192,14 @@ impl SelfMetrics {
         self.targets.record(scraped);
     }
 
-    /// Notes the size of the page that is being built, and what did not go together on it.
-    pub fn record_page(&self, page: &Page) {
-        let gauge = |n: usize| i64::try_from(n).unwrap_or(i64::MAX);
-        self.page_series.set(gauge(page.n_series()));
+    /// Notes what did not go together on a page, and of a whole one its size.
+    pub fn record_page(&self, page: &Page, demand: &Demand) {
         self.page_settled.inc_by(page.n_settled() as u64);
-        self.page_type_conflicts.set(gauge(page.n_type_conflicts()));
+        if demand.is_whole() {
+            let gauge = |n: usize| i64::try_from(n).unwrap_or(i64::MAX);
+            self.page_series.set(gauge(page.n_series()));
+            self.page_type_conflicts.set(gauge(page.n_type_conflicts()));
+        }
     }
 
     /// Notes one answered request.
@@ -296,6 +299,7 @@ mod tests {
     use super::{CgroupNumbers, METRICS, SelfMetrics};
     use crate::{
         attribution::kubernetes::{KubernetesStatus, Operation},
+        demand::Demand,
         metric::Value,
         page::Page,
         source::{
@@ -334,7 +338,7 @@ mod tests {
             metrics.record_source(&Gathered { name: "p", duration: Duration::ZERO, result });
         }
         metrics.record_cgroups(CgroupNumbers::default(), 0);
-        metrics.record_page(&Page::default());
+        metrics.record_page(&Page::default(), &Demand::default());
         metrics.record_target(&scraped(Ok(Success::default())));
         metrics.record_target(&scraped(Err(TargetError::Busy)));
         metrics.record_request("metrics", 200);

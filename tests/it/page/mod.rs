@@ -2,6 +2,7 @@
 
 mod command_line;
 mod endpoint;
+mod parts;
 mod prometheus;
 mod readers;
 mod recorded;

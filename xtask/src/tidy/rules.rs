@@ -19,7 +19,7 @@ struct Boundary {
 
 /// The modules that compute, and never look at the world.
 const PURE: &[&str] =
-    &["metric", "subject", "source/upstream/exposition", "labelling", "page", "encode"];
+    &["metric", "subject", "demand", "source/upstream/exposition", "labelling", "page", "encode"];
 const PURE_FIX: &str =
     "it does no IO and reads no clock: take the data, or the time, as an argument";
 

@@ -10,6 +10,7 @@ use tokio::{
 };
 
 use crate::{
+    demand::{Demand, DemandError, Offer},
     metric::{Desc, Kind, Value},
     page::{Labels, Page, PageFamily, Series},
     server::{
@@ -35,6 +36,7 @@ static DESC: Desc = Desc {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Event {
     Collecting,
+    Asked { whole: bool, time_limit: Option<Duration> },
     Observed(Handler, u16),
     Hit(Limit),
 }
@@ -78,8 +80,18 @@ impl TestApp {
 impl App for TestApp {
     type Error = NoPage;
 
-    async fn metrics(&self) -> Result<Arc<Page>, NoPage> {
+    fn demand(&self, query: &str) -> Result<Demand, DemandError> {
+        let offer = Offer { sources: vec!["test"], jobs: vec!["cadvisor".into()] };
+        offer.demand(query)
+    }
+
+    async fn metrics(
+        &self,
+        demand: Demand,
+        time_limit: Option<Duration>,
+    ) -> Result<Arc<Page>, NoPage> {
         self.tell(Event::Collecting);
+        self.tell(Event::Asked { whole: demand.is_whole(), time_limit });
         self.gate.acquire().await.expect("the gate is never closed").forget();
         if self.behaviour.fails {
             return Err(NoPage { cause: std::fmt::Error });

@@ -1,6 +1,9 @@
 //! What each path answers.
 
-use std::io::{self, Read as _};
+use std::{
+    io::{self, Read as _},
+    time::Duration,
+};
 
 use expect_test::{Expect, expect};
 use flate2::read::GzDecoder;
@@ -41,6 +44,26 @@ async fn every_path_answers_and_is_counted() {
     check("GET /healthz", 200, Handler::Healthz, TEXT, "ok\n").await;
     check("GET /readyz", 200, Handler::Readyz, TEXT, "ok\n").await;
     check("GET /", 200, Handler::Landing, HTML, "no &lt;BTF&gt;").await;
+}
+
+#[tokio::test]
+async fn a_part_of_the_page_is_asked_for_in_the_query() {
+    let page = Format::Text004.content_type();
+    check("GET /metrics?job=cadvisor", 200, Handler::Metrics, page, "# HELP").await;
+    check("HEAD /metrics?job=x", 400, Handler::Metrics, TEXT, "").await;
+    check("GET /metrics?job=x", 400, Handler::Metrics, TEXT, "the jobs are cadvisor\n").await;
+    check("GET /metrics?exclude[]=x", 400, Handler::Metrics, TEXT, "no source \"x\"").await;
+    let mut harness = start(Behaviour::default()).await;
+    for (head, whole, time_limit) in [
+        ("GET /metrics HTTP/1.1", true, None),
+        ("GET /metrics?exclude[]=test HTTP/1.1", false, None),
+        ("GET /metrics HTTP/1.1\r\nX-Prometheus-Scrape-Timeout-Seconds: 3", true, Some(2_500)),
+        ("GET /metrics HTTP/1.1\r\nX-Prometheus-Scrape-Timeout-Seconds: soon", true, None),
+    ] {
+        assert_eq!(harness.ask(head).await.status, 200, "{head}");
+        let time_limit = time_limit.map(Duration::from_millis);
+        harness.wait_for(Event::Asked { whole, time_limit }).await;
+    }
 }
 
 #[tokio::test]
