@@ -12,7 +12,7 @@ use std::{
 use podmeter::subject::CgroupId;
 
 /// How long a test waits for the kernel: virtual machines without KVM are slow.
-pub const PATIENCE: Duration = Duration::from_secs(30);
+pub const PATIENCE: Duration = Duration::from_mins(1);
 
 /// The hierarchy that has a controller.
 #[derive(Clone, Debug)]
@@ -300,9 +300,12 @@ pub fn wait_for(what: &str, mut condition: impl FnMut() -> bool) {
     let deadline = Instant::now() + PATIENCE;
     while !condition() {
         assert!(Instant::now() < deadline, "waited {PATIENCE:?} in vain: {what}");
-        thread::yield_now();
+        thread::sleep(POLL_TIME);
     }
 }
+
+/// Long enough that a guest which waits leaves its CPU to the one beside it.
+const POLL_TIME: Duration = Duration::from_millis(5);
 
 impl Controller {
     /// Switches it on for the cgroups in one of cgroup v2.

@@ -4,15 +4,13 @@ use std::{
     io::{BufRead as _, BufReader, Read as _},
     path::Path,
     process::{ChildStderr, Command, ExitStatus, Stdio},
-    thread,
-    time::Instant,
 };
 
 use rustix::process::Signal;
 use tempfile::TempDir;
 
 use crate::{
-    cgroup::PATIENCE,
+    cgroup::wait_for,
     tools::{Process, write},
 };
 
@@ -71,14 +69,12 @@ impl Exporter {
     #[must_use]
     pub fn terminate(mut self) -> (ExitStatus, String) {
         self.process.signal(Signal::TERM);
-        let deadline = Instant::now() + PATIENCE;
-        let status = loop {
-            if let Some(status) = self.process.child().try_wait().expect("it can be waited for") {
-                break status;
-            }
-            assert!(Instant::now() < deadline, "podmeter did not stop on SIGTERM");
-            thread::yield_now();
-        };
+        let mut ended = None;
+        wait_for("podmeter stops on SIGTERM", || {
+            ended = self.process.child().try_wait().expect("it can be waited for");
+            ended.is_some()
+        });
+        let status = ended.expect("it was waited for");
         let mut log = String::new();
         self.stderr.read_to_string(&mut log).expect("the log is text");
         (status, log)

@@ -101,6 +101,8 @@ fn retransmitted_segments_are_those_of_the_namespaces() {
         let listener = test.listen(family);
         test.send(&listener, BYTES_SENT);
     }
+    // Their last words must get through before nothing does.
+    test.wait_until_closed();
     // Where the answer is lost, both ends send again what they began with.
     test.server.namespace.set("ipv4/tcp_synack_retries", "1");
     if test.server.namespace.netem(&["loss", "100%"]).is_ok() {
