@@ -1,20 +1,21 @@
 //! One collection: the cgroups, their names, the sources, the targets, and the page that they become.
 
 use std::{
-    sync::{Arc, MutexGuard, PoisonError},
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::{Duration, Instant},
 };
 
 use tokio::{sync, task};
-use tracing::debug;
+use tracing::{debug, warn};
 
 use super::{Agent, CollectionError, Naming, ScrapeRequest, shared::begun_since};
 use crate::{
     attribution::Snapshot,
     cgroup::follow::Followed,
     demand::{Demand, POD_STATE, SELF},
-    labelling::pod_state,
-    page::{Page, PageFamily},
+    encode::{Format, encode},
+    labelling::{pod_state, relay::own::OwnRelay},
+    page::{Page, PageFamily, relayed::RelayedPage},
     source::gather::{Gathered, SOURCE_TIMEOUT, SourceSlot, gather},
     targets::{Scraped, SharedPods},
     telemetry::CgroupNumbers,
@@ -175,9 +176,34 @@ impl Agent {
         }
         families.extend(self.targets.meta_families(&scraped));
         let relayed = scraped.into_iter().filter_map(|scraped| Some(scraped.result.ok()?.page));
-        let page = Page::merged(families, relayed.collect(), self.targets.hasher());
+        let hasher = self.targets.hasher();
+        let page = match &self.own_relay {
+            None => Page::merged(families, relayed.collect(), hasher),
+            Some(relay) => {
+                let own = self.relabel(relay, families);
+                Page::merged(Vec::new(), own.into_iter().chain(relayed).collect(), hasher)
+            }
+        };
         self.metrics.record_page(&page, demand);
         page
+    }
+
+    /// Podmeter's own families behind the page's rules; none, rather than one that a rule has not seen.
+    fn relabel(&self, relay: &Mutex<OwnRelay>, families: Vec<PageFamily>) -> Option<RelayedPage> {
+        let own = Page::new(families);
+        let text = encode(&own, Format::Text004);
+        let units = own.families().iter().map(|family| (family.desc.name, family.desc.unit));
+        let mut relay = relay.lock().unwrap_or_else(PoisonError::into_inner);
+        match relay.relay(&text, units) {
+            Ok(relayed) => {
+                self.metrics.record_relabelled(own.n_settled(), &relayed.counts);
+                Some(relayed.page)
+            }
+            Err(error) => {
+                warn!(%error, "Podmeter's own series are left out");
+                None
+            }
+        }
     }
 
     /// Brings the snapshot up to the cgroups and to the pods.

@@ -23,7 +23,11 @@ use crate::{
     config::{Config, Enabled},
     demand::{self, Demand, Offer},
     error_chain::one_line,
-    labelling::{Labeller, relabel::RulesError},
+    labelling::{
+        Labeller,
+        relabel::{Rules, RulesError},
+        relay::own::OwnRelay,
+    },
     memory,
     source::{
         gather::{Gathered, SourceSlot},
@@ -49,6 +53,8 @@ pub struct Agent {
     /// Held by the one collection that asks sources; targets may be asked for several pages at once.
     gathering: sync::Mutex<()>,
     pages: SharedPages,
+    /// Only where the page has rules.
+    own_relay: Option<Mutex<OwnRelay>>,
     runs: Mutex<Vec<SourceRun>>,
     started: Instant,
 }
@@ -135,11 +141,16 @@ impl Agent {
             host::start(hierarchy.as_ref(), &config.paths).into_iter().map(SourceSlot::new),
         );
         let runs = slots.iter().map(|slot| SourceRun::none(slot.name())).collect();
-        let labeller =
-            Labeller::new(config.external_labels.clone(), config.kubernetes.labels.clone());
         let external: Vec<_> = config.external_labels.clone().into_iter().collect();
-        let (scrapes, rules) = (&config.scrape_configs, &config.relabel_configs);
-        let targets = Targets::new(scrapes, rules, &external, &node_name)?;
+        let rules = Arc::new(Rules::new(&config.relabel_configs)?);
+        let targets = Targets::new(&config.scrape_configs, &rules, &external, &node_name)?;
+        let (own_relay, external) = if rules.is_empty() {
+            (None, external)
+        } else {
+            let relay = OwnRelay::new(rules, external, targets.hasher().clone());
+            (Some(Mutex::new(relay)), Vec::new())
+        };
+        let labeller = Labeller::new(external, config.kubernetes.labels.clone());
         Ok(Arc::new(Self {
             metrics,
             probes,
@@ -152,6 +163,7 @@ impl Agent {
             naming: Mutex::new(Naming { snapshot: Snapshot::default(), labeller }),
             gathering: sync::Mutex::default(),
             pages: SharedPages::default(),
+            own_relay,
             runs: Mutex::new(runs),
             started: Instant::now(),
         }))

@@ -154,7 +154,7 @@ pub const KEYS: &[Key] = &[
     Key {
         path: "relabel_configs",
         default: "none",
-        doc: "What is done to each relayed series behind the rules of its target: rules of the same kind. Podmeter's own series stay as they are.",
+        doc: "What is done to each series of the page, Podmeter's own and `up` among them, and those of a target behind its own rules: rules of the same kind. A histogram's `_bucket`, `_sum` and `_count` are series of their own, as on the page. `external_labels` come behind the rules.",
     },
     Key {
         path: "cgroups.max_tracked",

@@ -65,7 +65,7 @@ pub struct Config {
     pub probes: ProbesConfig,
     /// The pages of others that are relayed.
     pub scrape_configs: Vec<ScrapeConfig>,
-    /// What is done to each relayed series, behind the rules of its target.
+    /// What is done to each series of the page, behind the rules of its target.
     pub relabel_configs: Vec<RuleConfig>,
     /// Most cgroups of each hierarchy that are told apart; the rest is one remainder.
     pub max_cgroups: usize,

@@ -22,7 +22,7 @@ use crate::{
     config::scrape::{self, OnConflict, ScrapeConfig},
     error_chain::one_line,
     labelling::{
-        relabel::{Rules, RulesError, rule::RuleConfig},
+        relabel::{Rules, RulesError},
         relay::{
             Counts, HonorLabels, LabelLimits, Pods, Relay, Relayed, Settings, Timestamps,
             meta::{self, TargetScrape},
@@ -42,7 +42,8 @@ pub type SharedPods = Arc<dyn Pods + Send + Sync>;
 #[derive(Debug)]
 pub struct Targets {
     all: Vec<Arc<Target>>,
-    external_labels: Vec<(String, String)>,
+    /// What the series that are kept of each target get; rules of the page come before external labels.
+    meta_labels: Vec<(String, String)>,
     hasher: SeriesHasher,
 }
 
@@ -113,12 +114,11 @@ impl Targets {
     /// `page_rules` are applied behind those of each target.
     pub fn new(
         configs: &[ScrapeConfig],
-        page_rules: &[RuleConfig],
+        page_rules: &Arc<Rules>,
         external_labels: &[(String, String)],
         node_name: &str,
     ) -> Result<Self, RulesError> {
         let hasher = SeriesHasher::default();
-        let page_rules = Arc::new(Rules::new(page_rules)?);
         let target = |config: &ScrapeConfig| -> Result<Arc<Target>, RulesError> {
             let rules = Arc::new(Rules::new(&config.rules)?);
             let labels = vec![
@@ -128,7 +128,7 @@ impl Targets {
             let settings = Settings {
                 labels: labels.clone(),
                 external_labels: external_labels.to_vec(),
-                rules: vec![rules, Arc::clone(&page_rules)],
+                rules: vec![rules, Arc::clone(page_rules)],
                 ..settings(config)
             };
             let state = State {
@@ -145,7 +145,8 @@ impl Targets {
             }))
         };
         let all = configs.iter().map(target).collect::<Result<_, _>>()?;
-        Ok(Self { all, external_labels: external_labels.to_vec(), hasher })
+        let meta_labels = if page_rules.is_empty() { external_labels } else { &[] };
+        Ok(Self { all, meta_labels: meta_labels.to_vec(), hasher })
     }
 
     /// What the series of all targets are compared by.
@@ -192,7 +193,7 @@ impl Targets {
         if scrapes.is_empty() {
             return Vec::new();
         }
-        meta::families(&scrapes, &self.external_labels)
+        meta::families(&scrapes, &self.meta_labels)
     }
 
     /// Jobs and how their last scrapes went, in the order of the configuration.

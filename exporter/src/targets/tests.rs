@@ -62,7 +62,8 @@ fn targets(jobs: &[(&str, SocketAddr, &str)]) -> Targets {
     let config =
         Config::parse(&yaml, "podmeter.yaml", &|_| None).expect("the configuration is one");
     let external = [("cluster".to_owned(), "c1".to_owned())];
-    Targets::new(&config.scrape_configs, &[], &external, "n1").expect("its rules are rules")
+    Targets::new(&config.scrape_configs, &Arc::default(), &external, "n1")
+        .expect("its rules are rules")
 }
 
 async fn scrape(targets: &Targets) -> Vec<Scraped> {

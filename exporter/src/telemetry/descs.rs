@@ -32,6 +32,7 @@ pub const METRICS: &[&Desc] = &[
     &kubernetes::LEFT_OUT,
     &PAGE_SERIES,
     &PAGE_SETTLED,
+    &PAGE_DROPPED,
     &PAGE_TYPE_CONFLICTS,
     &targets::FAILURES,
     &targets::DROPPED,
@@ -163,6 +164,13 @@ pub(super) static PAGE_SETTLED: Desc = counter(
     "",
     &[],
     "the page",
+);
+pub(super) static PAGE_DROPPED: Desc = counter(
+    "podmeter_page_dropped_samples_total",
+    "Samples of Podmeter's own series that are not served because of the page's relabel_configs, by reason.",
+    "",
+    &["reason"],
+    "the page's relabel_configs",
 );
 pub(super) static PAGE_TYPE_CONFLICTS: Desc = gauge(
     "podmeter_page_type_conflicts",

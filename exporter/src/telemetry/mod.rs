@@ -20,6 +20,7 @@ use self::{kubernetes::KubernetesMetrics, targets::TargetMetrics};
 use crate::{
     attribution::kubernetes::KubernetesStatus,
     demand::Demand,
+    labelling::relay::{Counts, DropReason},
     metric::{Desc, Family, Sample, Value},
     page::Page,
     source::{
@@ -51,6 +52,7 @@ pub struct SelfMetrics {
     kubernetes: Option<KubernetesMetrics>,
     page_series: IntGauge,
     page_settled: IntCounter,
+    page_dropped: IntCounterVec,
     page_type_conflicts: IntGauge,
     targets: TargetMetrics,
     http_requests: IntCounterVec,
@@ -102,6 +104,7 @@ impl SelfMetrics {
             kubernetes: None,
             page_series: register.int_gauge(&descs::PAGE_SERIES)?,
             page_settled: register.counter(&descs::PAGE_SETTLED)?,
+            page_dropped: register.counters(&descs::PAGE_DROPPED)?,
             page_type_conflicts: register.int_gauge(&descs::PAGE_TYPE_CONFLICTS)?,
             targets: TargetMetrics::new(&register)?,
             http_requests: register.counters(&descs::HTTP_REQUESTS)?,
@@ -199,6 +202,15 @@ impl SelfMetrics {
             let gauge = |n: usize| i64::try_from(n).unwrap_or(i64::MAX);
             self.page_series.set(gauge(page.n_series()));
             self.page_type_conflicts.set(gauge(page.n_type_conflicts()));
+        }
+    }
+
+    /// Notes what the page's rules left of Podmeter's own samples, and what was settled before them.
+    pub fn record_relabelled(&self, n_settled: usize, counts: &Counts) {
+        self.page_settled.inc_by(n_settled as u64);
+        for reason in DropReason::ALL {
+            let n_dropped = self.page_dropped.with_label_values(&[reason.as_str()]);
+            n_dropped.inc_by(counts.dropped(reason) as u64);
         }
     }
 
@@ -300,6 +312,7 @@ mod tests {
     use crate::{
         attribution::kubernetes::{KubernetesStatus, Operation},
         demand::Demand,
+        labelling::relay::Counts,
         metric::Value,
         page::Page,
         source::{
@@ -339,6 +352,7 @@ mod tests {
         }
         metrics.record_cgroups(CgroupNumbers::default(), 0);
         metrics.record_page(&Page::default(), &Demand::default());
+        metrics.record_relabelled(0, &Counts::default());
         metrics.record_target(&scraped(Ok(Success::default())));
         metrics.record_target(&scraped(Err(TargetError::Busy)));
         metrics.record_request("metrics", 200);

@@ -99,6 +99,42 @@ fn every_sample_is_on_the_page_and_strict_readers_take_it() {
     }
 }
 
+#[test]
+fn the_pages_rules_act_on_own_and_relayed_series_alike() {
+    let (Some(binary), Some(promtool), Some(_)) = (podmeter(), tool("PODMETER_PROMTOOL"), python())
+    else {
+        return;
+    };
+    let mut config = config(Target::start("v1.34.9"), true);
+    config.push_str(
+        "relabel_configs:
+- { source_labels: [__name__], regex: 'process_.*|container_fs_.*', action: drop }
+- { source_labels: [cluster], regex: '', target_label: site, replacement: beijing }
+- { source_labels: [__name__], regex: 'up', target_label: __name__, replacement: target_up }
+- { regex: 'handler|operation_type', action: labeldrop }
+",
+    );
+    let exporter = Exporter::start(&binary, &config);
+    let before = get(&exporter.url("/metrics"), &[]);
+    check_promtool(&promtool, &before.body);
+    let page = get(&exporter.url("/metrics"), &[]);
+    let page = page.text();
+    for line in page.lines().filter(|line| !line.starts_with('#')) {
+        assert!(line.contains("cluster=\"c1\"") && line.contains("site=\"beijing\""), "{line}");
+        let is_gone =
+            ["process_", "container_fs_", "up{"].iter().any(|name| line.starts_with(name));
+        assert!(!is_gone && !line.contains("handler="), "{line}");
+    }
+    let up = page.lines().filter(|line| line.starts_with("target_up{"));
+    assert_eq!(up.count(), PAGES.len() + 1);
+    assert!(page.contains("podmeter_build_info{cluster="), "{page}");
+    assert!(
+        number(page, "podmeter_page_dropped_samples_total{cluster=\"c1\",reason=\"rule\"") > 0.5
+    );
+    let openmetrics = get(&exporter.url("/metrics"), &[OPENMETRICS]);
+    check_openmetrics(&openmetrics.body, 1_000);
+}
+
 /// The kubelet's own names do not please the linter, which says so with the status 3.
 fn check_promtool(promtool: &std::path::Path, page: &[u8]) {
     let output = run_with_input(Command::new(promtool).args(["check", "metrics"]), page);

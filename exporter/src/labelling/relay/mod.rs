@@ -10,6 +10,7 @@ mod derive;
 mod families;
 pub mod meta;
 mod named;
+pub mod own;
 mod pass;
 pub mod pods;
 mod received;
