@@ -57,6 +57,16 @@ scrape_configs:
         json.get("data").cloned()
     }
 
+    /// What a query means, as Prometheus' own parser sees it, or its complaint, once it answers.
+    #[must_use]
+    pub fn parse(&self, query: &str) -> Option<Result<Value, String>> {
+        let path = format!("/api/v1/parse_query?query={}", percent_encoded(query));
+        let answer = try_get(&format!("{}{path}", self.url), &[]).ok()?;
+        let json: Value = serde_json::from_slice(&answer.body).ok()?;
+        let complaint = || Some(Err(json.get("error")?.as_str()?.to_owned()));
+        json.get("data").map_or_else(complaint, |parsed| Some(Ok(parsed.clone())))
+    }
+
     /// The target's health and its last error.
     #[must_use]
     pub fn target(&self) -> Option<(String, String)> {

@@ -1,9 +1,11 @@
 //! The binary as its users meet it: the endpoint, real readers of its pages, and the command line.
 
+mod alerts;
 mod command_line;
 mod endpoint;
 mod parts;
 mod prometheus;
+mod queries;
 mod readers;
 mod recorded;
 mod relabel;
