@@ -1,4 +1,4 @@
-//! The command line: `run`, `collect` and `check`.
+//! The command line: `run`, `collect`, `check` and `relabel`.
 
 use std::{ffi::OsString, path::PathBuf};
 
@@ -22,6 +22,8 @@ pub enum Command {
     Collect(Common),
     /// Say what works here, what does not, why, and what to do; exit 1 if something that was asked for will not work
     Check(Common),
+    /// Run a saved page through one target's labels and rules, offline, and print what would be served of it
+    Relabel(RelabelArgs),
 }
 
 /// Options that every command has.
@@ -33,6 +35,26 @@ pub struct Common {
     /// Let the programs in the kernel say of each event that they cannot count where it belongs why, in the log
     #[arg(long)]
     pub ebpf_log: bool,
+}
+
+/// Options of `relabel`.
+#[derive(Args, Debug)]
+pub struct RelabelArgs {
+    /// Configuration file (YAML)
+    #[arg(long, value_name = "FILE")]
+    pub config: Option<PathBuf>,
+    /// The target, by its `job_name`
+    #[arg(long, value_name = "NAME")]
+    pub job: String,
+    /// Pods, as `kubectl get pods,replicasets,deployments,namespaces -A -o json` writes them, or pods alone; without
+    /// them no series gets a pod's labels
+    #[arg(long, value_name = "FILE")]
+    pub pods: Option<PathBuf>,
+    /// Instead of a page, explain what becomes of this one series, as it stands on the page: name{label="value"}
+    #[arg(long, value_name = "SERIES", conflicts_with = "page")]
+    pub explain: Option<String>,
+    /// The page, as `curl` saves it; standard input if it is not given
+    pub page: Option<PathBuf>,
 }
 
 impl Cli {

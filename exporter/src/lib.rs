@@ -34,4 +34,5 @@ pub mod server;
 
 pub mod check;
 pub mod cli;
+pub mod relabel;
 pub mod serve;

@@ -13,7 +13,7 @@ use podmeter::{
     cli::{Cli, Command, Common},
     config::Config,
     encode::{self, Format},
-    memory, serve,
+    memory, relabel, serve,
     source::probe::EbpfLog,
 };
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
@@ -41,6 +41,11 @@ fn main() -> ExitCode {
 }
 
 fn execute(command: Command) -> anyhow::Result<ExitCode> {
+    if let Command::Relabel(args) = &command {
+        let config = Config::load(args.config.as_deref())?;
+        relabel::run(&config, args, &mut io::stdout().lock())?;
+        return Ok(ExitCode::SUCCESS);
+    }
     let runtime = runtime()?;
     match command {
         Command::Run(common) => {
@@ -57,6 +62,7 @@ fn execute(command: Command) -> anyhow::Result<ExitCode> {
             let config = load(&common)?;
             runtime.block_on(report(&config))
         }
+        Command::Relabel(_) => Ok(ExitCode::SUCCESS),
     }
 }
 

@@ -255,7 +255,9 @@ impl SourceRun {
     }
 }
 
-fn find_node_name(config: &Config) -> String {
+/// The name of this node in the Kubernetes API.
+#[must_use]
+pub fn find_node_name(config: &Config) -> String {
     let hostname = config.paths.proc.join("sys/kernel/hostname");
     node_name(config.node_name.as_deref(), || fs::read_to_string(hostname))
 }

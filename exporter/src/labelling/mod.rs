@@ -28,7 +28,9 @@ use self::{
 };
 use crate::{
     attribution::{
-        Identity, Names, Snapshot, kubernetes::workload::AttributedPod, namespace::NamespaceOwner,
+        Identity, Names, Snapshot,
+        kubernetes::{view::PodView, workload::AttributedPod},
+        namespace::NamespaceOwner,
     },
     metric::{Family, Kind, Sample},
     page::{Labels, PageFamily, Series},
@@ -70,7 +72,11 @@ impl Labeller {
 
     /// The pods of a snapshot, with the labels that series of the relay get.
     pub fn relay_pods(&mut self, snapshot: &Snapshot) -> Arc<NamedPods> {
-        let view = snapshot.shared_pods();
+        self.relay_pods_of(snapshot.shared_pods())
+    }
+
+    /// The same of the pods alone.
+    pub fn relay_pods_of(&mut self, view: &Arc<PodView>) -> Arc<NamedPods> {
         if !self.relay_pods.is_of(view) {
             self.pods.follow(view);
             let version = self.relay_pods.number().wrapping_add(1);

@@ -120,17 +120,8 @@ impl Targets {
     ) -> Result<Self, RulesError> {
         let hasher = SeriesHasher::default();
         let target = |config: &ScrapeConfig| -> Result<Arc<Target>, RulesError> {
-            let rules = Arc::new(Rules::new(&config.rules)?);
-            let labels = vec![
-                ("job".to_owned(), config.job_name.clone()),
-                ("node".to_owned(), node_name.to_owned()),
-            ];
-            let settings = Settings {
-                labels: labels.clone(),
-                external_labels: external_labels.to_vec(),
-                rules: vec![rules, Arc::clone(page_rules)],
-                ..settings(config)
-            };
+            let settings = settings(config, page_rules, external_labels, node_name)?;
+            let labels = settings.labels.clone();
             let state = State {
                 client: Client::new(config.client.clone()),
                 relay: Relay::new(settings, hasher.clone()),
@@ -292,9 +283,20 @@ impl Scraped {
     }
 }
 
-/// What a target's configuration says to its relay.
-fn settings(config: &ScrapeConfig) -> Settings {
-    Settings {
+/// What a target's configuration says to its relay; the rules of the page are applied behind its own.
+pub fn settings(
+    config: &ScrapeConfig,
+    page_rules: &Arc<Rules>,
+    external_labels: &[(String, String)],
+    node_name: &str,
+) -> Result<Settings, RulesError> {
+    Ok(Settings {
+        labels: vec![
+            ("job".to_owned(), config.job_name.clone()),
+            ("node".to_owned(), node_name.to_owned()),
+        ],
+        external_labels: external_labels.to_vec(),
+        rules: vec![Arc::new(Rules::new(&config.rules)?), Arc::clone(page_rules)],
         honor_labels: match config.on_conflict {
             OnConflict::Rename => HonorLabels::Rename,
             OnConflict::HonorTarget => HonorLabels::Keep,
@@ -310,5 +312,5 @@ fn settings(config: &ScrapeConfig) -> Settings {
             value_bytes: config.limits.label_value_bytes,
         },
         ..Settings::default()
-    }
+    })
 }

@@ -3,6 +3,7 @@
 mod alerts;
 mod command_line;
 mod endpoint;
+mod offline;
 mod parts;
 mod prometheus;
 mod queries;

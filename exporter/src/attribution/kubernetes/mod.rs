@@ -16,6 +16,7 @@ mod store;
 mod watch;
 
 pub mod pod;
+pub mod saved;
 pub mod view;
 pub mod wanted;
 pub mod workload;

@@ -33,8 +33,8 @@ pub(super) struct RawPod {
 #[derive(Debug, Default, Deserialize)]
 #[serde(default, rename_all = "camelCase")]
 pub(super) struct RawMetadata {
-    name: String,
-    namespace: String,
+    pub(super) name: String,
+    pub(super) namespace: String,
     uid: String,
     pub(super) resource_version: String,
     labels: Option<BTreeMap<String, String>>,

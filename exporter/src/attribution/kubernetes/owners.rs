@@ -42,8 +42,19 @@ pub(super) enum ObjectKind {
 impl ObjectKind {
     /// The kind of a controller, if it is one of Kubernetes' own.
     pub(super) fn of(controller: &Controller) -> Option<Self> {
-        let group = controller.api_version.split_once('/').map_or("", |(group, _version)| group);
-        match (group, &*controller.kind) {
+        match Self::named(&controller.api_version, &controller.kind) {
+            // Neither controls anything; the node that stands for a static pod's kubelet is looked at by itself.
+            Some(Self::Namespace | Self::Node) | None => None,
+            kind => kind,
+        }
+    }
+
+    /// The kind of that name, if it is one of these.
+    pub(super) fn named(api_version: &str, kind: &str) -> Option<Self> {
+        let group = api_version.split_once('/').map_or("", |(group, _version)| group);
+        match (group, kind) {
+            ("", "Namespace") => Some(Self::Namespace),
+            ("", "Node") => Some(Self::Node),
             ("apps", "ReplicaSet") => Some(Self::ReplicaSet),
             ("apps", "Deployment") => Some(Self::Deployment),
             ("apps", "StatefulSet") => Some(Self::StatefulSet),

@@ -6,6 +6,7 @@
 pub mod labels;
 pub mod re2;
 pub mod rule;
+mod spelling;
 mod template;
 
 #[cfg(test)]

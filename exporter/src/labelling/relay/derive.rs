@@ -3,13 +3,14 @@
 use super::{
     DropReason, LabelLimits, OwnerKind, Settings,
     cache::{Derived, Outcome},
+    explain::LabelList,
     families::{Families, FamilyIdx},
     pods::{CgroupOwner, NO_OWNER, OwnerIdx, OwnerKey, Owners, Pods},
     received::Received,
     write,
 };
 use crate::{
-    labelling::relabel::{LabelSet, Verdict, labels::METRIC_NAME},
+    labelling::relabel::{LabelSet, Step, Verdict, labels::METRIC_NAME},
     metric::FamilyType,
     page::relayed::{FamilyMeta, Group, SeriesHasher},
     source::upstream::exposition::{Fault, parse_series},
@@ -49,18 +50,22 @@ enum NamedBy {
     Path,
 }
 
+/// What becomes of the labels of a series on its way.
+pub(super) struct Steps {
+    pub(super) received: LabelList,
+    pub(super) attributed: LabelList,
+    pub(super) rules: Vec<Vec<Step>>,
+    pub(super) served: LabelList,
+}
+
 impl Context<'_> {
     /// Derives a series.
     pub(super) fn derive(&mut self, raw: &[u8]) -> Result<Derived, Refusal> {
         let malformed = |(column, fault)| Refusal::Malformed { column, fault };
-        let parts = parse_series(raw).map_err(malformed)?;
-        let mut received = Received::new(parts).map_err(|fault| malformed((1, fault)))?;
+        let mut received = received(raw).map_err(malformed)?;
         let original = received.name().to_owned();
         let owned = self.owner(&received);
-        let of_pod = owned.owner.pod().into_iter().flat_map(|pod| &pod.labels);
-        let of_target = &self.settings.labels;
-        let added = of_pod.chain(of_target).map(|(name, value)| (name.as_str(), value.as_str()));
-        received.add(owned.names().into_iter().chain(added), self.settings.honor_labels);
+        owned.add_labels(&mut received, self.settings);
         let relabelled = relabel(self.settings, &received);
         let mut derived = Derived {
             outcome: Outcome::Dropped(DropReason::Rule),
@@ -102,6 +107,31 @@ impl Context<'_> {
         let bound_label = bound_label(meta.family_type);
         derived.outcome = spelled(name, &labels, bound_label, is_as_it_came);
         Ok(derived)
+    }
+
+    /// The same way, with what each rule does to the labels.
+    pub(super) fn steps(&mut self, raw: &[u8]) -> Result<Steps, (usize, Fault)> {
+        let mut series = received(raw)?;
+        let received = list(&series.to_label_set());
+        let owned = self.owner(&series);
+        owned.add_labels(&mut series, self.settings);
+        let mut labels = series.to_label_set();
+        let attributed = list(&labels);
+        let mut rules = Vec::new();
+        for list in &self.settings.rules {
+            let steps = list.explain(&mut labels);
+            let is_kept = steps.last().is_none_or(|step| step.is_kept);
+            rules.push(steps);
+            if !is_kept {
+                break;
+            }
+        }
+        for (name, value) in external_labels(self.settings) {
+            if labels.get(name).is_empty() {
+                labels.set(name, value);
+            }
+        }
+        Ok(Steps { received, attributed, rules, served: list(&labels) })
     }
 
     /// The family of a series whose name was `original` before the rules.
@@ -156,6 +186,16 @@ impl Context<'_> {
     }
 }
 
+/// A series before anything is done to it.
+fn received(raw: &[u8]) -> Result<Received<'_>, (usize, Fault)> {
+    Received::new(parse_series(raw)?).map_err(|fault| (1, fault))
+}
+
+fn list(labels: &LabelSet<'_>) -> LabelList {
+    let sorted = labels.sorted().into_iter();
+    sorted.map(|(name, value)| (name.to_owned(), value.to_owned())).collect()
+}
+
 impl LabelLimits {
     /// The limit that a series does not keep to, by its key in the configuration.
     fn broken_by(&self, labels: &LabelSet<'_>) -> Option<&'static str> {
@@ -198,6 +238,14 @@ impl Owned {
     /// Whether what is put behind the labels of a series is the same for all series of this owner.
     fn has_suffix(&self) -> bool {
         self.idx != OwnerIdx::MAX && self.names().is_empty()
+    }
+
+    /// Adds the labels of the pod and of the target.
+    fn add_labels<'a>(&'a self, received: &mut Received<'a>, settings: &'a Settings) {
+        let of_pod = self.owner.pod().into_iter().flat_map(|pod| &pod.labels);
+        let added = of_pod.chain(&settings.labels);
+        let added = added.map(|(name, value)| (name.as_str(), value.as_str()));
+        received.add(self.names().into_iter().chain(added), settings.honor_labels);
     }
 
     /// The labels that name the pod and the container, where the series does not have them.

@@ -7,6 +7,7 @@
 
 mod cache;
 mod derive;
+pub mod explain;
 mod families;
 pub mod meta;
 mod named;
