@@ -38,6 +38,9 @@ pub const MAX_SERIES: u32 = 8192;
 /// Most requests that can be between insertion and completion at once: sixteen disks with a queue of 1024 requests.
 pub const MAX_IN_FLIGHT: u32 = 16_384;
 
+/// Most entries that stay for the next request at the same address: the other half is for what is under way at once.
+pub const MAX_KEPT: u32 = MAX_IN_FLIGHT / 2;
+
 /// What a request does, as `io.stat` tells it apart, with the flushes beside it.
 #[repr(u32)]
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -181,6 +184,8 @@ impl Counts for IoCounts {
 }
 
 /// What the map `IN_FLIGHT` holds for one request (key: its address), in nanoseconds of the monotonic clock.
+///
+/// A request that has ended has neither time.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct InFlight {
@@ -193,6 +198,11 @@ pub struct InFlight {
 }
 
 const _: () = assert!(size_of::<InFlight>() == 24);
+
+impl InFlight {
+    /// No request is under way at the address.
+    pub const ENDED: Self = Self { queued_ns: 0, issued_ns: 0, has_failed: 0 };
+}
 
 #[cfg(feature = "user")]
 // JUSTIFICATION: aya reads map keys only into types that are marked as plain data.

@@ -7,7 +7,10 @@ use aya_ebpf::{
 };
 use podmeter_common::owner::{REMAINDER, SocketOwner};
 
-use crate::{kernel, offsets};
+use crate::{
+    kernel::{self, Any, Memory},
+    offsets,
+};
 
 offsets! {
     /// `cgroup.kn`.
@@ -43,26 +46,26 @@ offsets! {
 /// The id of a `struct cgroup`.
 #[inline(always)]
 #[must_use]
-pub fn of_cgroup(cgroup: usize) -> u64 {
+pub fn of_cgroup<M: Memory>(cgroup: usize) -> u64 {
     if cgroup == 0 {
         return REMAINDER;
     }
-    let node: usize = kernel::read(cgroup, &CGROUP_KN);
-    kernel::read(node, &KERNFS_NODE_ID)
+    let node: usize = M::read(cgroup, &CGROUP_KN);
+    M::read(node, &KERNFS_NODE_ID)
 }
 
 /// The cgroup of a `struct cgroup_subsys_state`.
 #[inline(always)]
 #[must_use]
-pub fn of_css(css: usize) -> u64 {
-    of_cgroup(kernel::read(css, &CSS_CGROUP))
+pub fn of_css<M: Memory>(css: usize) -> u64 {
+    of_cgroup::<M>(M::read(css, &CSS_CGROUP))
 }
 
 /// The cgroup of a `struct task_group`.
 #[inline(always)]
 #[must_use]
-pub fn of_task_group(task_group: usize) -> u64 {
-    of_cgroup(kernel::read(task_group, &TASK_GROUP_CGROUP))
+pub fn of_task_group<M: Memory>(task_group: usize) -> u64 {
+    of_cgroup::<M>(M::read(task_group, &TASK_GROUP_CGROUP))
 }
 
 /// The cgroup of a `struct task_struct`, in the hierarchy that has the cpu controller.
@@ -71,12 +74,12 @@ pub fn of_task_group(task_group: usize) -> u64 {
 /// Not of `sched_task_group`: that may be an autogroup, which has no cgroup.
 #[inline(always)]
 #[must_use]
-pub fn of_task(task: usize) -> u64 {
+pub fn of_task<M: Memory>(task: usize) -> u64 {
     if is_v1() {
-        return of_css(css_of_task(task, &CSS_SET_CPU));
+        return of_css::<M>(css_of_task::<M>(task, &CSS_SET_CPU));
     }
-    let set: usize = kernel::read(task, &TASK_CGROUPS);
-    of_cgroup(kernel::read(set, &CSS_SET_DFL_CGRP))
+    let set: usize = M::read(task, &TASK_CGROUPS);
+    of_cgroup::<M>(M::read(set, &CSS_SET_DFL_CGRP))
 }
 
 /// Whether the cpu controller is in a hierarchy of cgroup v1, where each hierarchy has ids of its own.
@@ -89,38 +92,36 @@ pub fn is_v1() -> bool {
 /// The state of a controller for a `struct task_struct`: a `struct cgroup_subsys_state`, by its place in `css_set`.
 #[inline(always)]
 #[must_use]
-pub fn css_of_task(task: usize, place: &'static u32) -> usize {
-    let set: usize = kernel::read(task, &TASK_CGROUPS);
-    kernel::read(set, place)
+pub fn css_of_task<M: Memory>(task: usize, place: &'static u32) -> usize {
+    let set: usize = M::read(task, &TASK_CGROUPS);
+    M::read(set, place)
 }
 
 /// The owner of a full `struct sock`; never by the task that happens to run.
 #[inline(always)]
 #[must_use]
-pub fn of_sock(sock: usize) -> u64 {
+pub fn of_sock<M: Memory>(sock: usize) -> u64 {
     if kernel::global(&SOCKET_OWNER) == SocketOwner::NetworkNamespace as usize {
-        return of_net(kernel::read(sock, &SOCK_NET));
+        return of_net::<M>(M::read(sock, &SOCK_NET));
     }
-    of_cgroup(kernel::read(sock, &SOCK_CGROUP))
+    of_cgroup::<M>(M::read(sock, &SOCK_CGROUP))
 }
 
 /// The owner of a `struct sock` that may be missing, or be less than a full one: a request to a listener, which is the
 /// listener's owner's, or what is left of a socket in `TIME_WAIT`, which knows its network namespace only.
 #[inline(always)]
 #[must_use]
-pub fn of_any_sock(sock: usize) -> u64 {
+pub fn of_any_sock<M: Memory>(sock: usize) -> u64 {
     if sock == 0 {
         return REMAINDER;
     }
     if kernel::global(&SOCKET_OWNER) == SocketOwner::NetworkNamespace as usize {
-        return of_net(kernel::read(sock, &SOCK_NET));
+        return of_net::<M>(M::read(sock, &SOCK_NET));
     }
-    match kernel::read::<u8>(sock, &SOCK_STATE) {
+    match M::read::<u8>(sock, &SOCK_STATE) {
         TCP_TIME_WAIT => REMAINDER,
-        TCP_NEW_SYN_RECV => {
-            of_cgroup(kernel::read(kernel::read(sock, &SOCK_LISTENER), &SOCK_CGROUP))
-        }
-        _ => of_cgroup(kernel::read(sock, &SOCK_CGROUP)),
+        TCP_NEW_SYN_RECV => of_cgroup::<M>(M::read(M::read(sock, &SOCK_LISTENER), &SOCK_CGROUP)),
+        _ => of_cgroup::<M>(M::read(sock, &SOCK_CGROUP)),
     }
 }
 
@@ -136,7 +137,7 @@ const TCP_NEW_SYN_RECV: u8 = 12;
 pub fn of_packet(context: &SkBuffContext) -> u64 {
     let skb = context.skb.skb;
     if kernel::global(&SOCKET_OWNER) == SocketOwner::NetworkNamespace as usize {
-        return of_net(kernel::read(sock_of(skb), &SOCK_NET));
+        return of_net::<Any>(Any::read(sock_of(skb), &SOCK_NET));
     }
     // JUSTIFICATION: the helper is the only way to the socket's cgroup.
     // SAFETY: the context is valid as long as the program runs.
@@ -162,9 +163,9 @@ fn sock_of(skb: *mut __sk_buff) -> usize {
 /// The inode number of a `struct net`.
 #[inline(always)]
 #[must_use]
-pub fn of_net(net: usize) -> u64 {
+pub fn of_net<M: Memory>(net: usize) -> u64 {
     if net == 0 {
         return REMAINDER;
     }
-    u64::from(kernel::read::<u32>(net, &NET_INUM))
+    u64::from(M::read::<u32>(net, &NET_INUM))
 }

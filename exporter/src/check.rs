@@ -155,7 +155,10 @@ fn probe(status: &ProbeStatus) -> Finding {
 
 fn remedy_for(hook: HookKind) -> &'static str {
     match hook {
-        HookKind::RawTracepoint | HookKind::CgroupSkb | HookKind::Fentry => "",
+        HookKind::BtfTracepoint | HookKind::CgroupSkb | HookKind::Fentry => "",
+        HookKind::RawTracepoint => {
+            "nothing: the numbers are the same, at a higher cost for each event"
+        }
         HookKind::Kprobe => {
             "nothing: the numbers are the same; fentry needs CONFIG_FUNCTION_TRACER and CONFIG_DEBUG_INFO_BTF"
         }

@@ -159,7 +159,7 @@ fn leave(cfs_rq: usize) {
         return;
     }
     let task_group = kernel::read(cfs_rq, &CFS_RQ_TG);
-    count(owner::of_task_group(task_group), clock - started);
+    count(owner::of_task_group::<kernel::Any>(task_group), clock - started);
 }
 
 #[inline(always)]

@@ -90,7 +90,7 @@ fn owner_of(buffer: usize, receiver: usize) -> Option<u64> {
         return (kernel::read::<u16>(buffer, &SKB_PROTOCOL) != 0).then_some(REMAINDER);
     }
     match kernel::read::<u16>(sock, &SOCK_FAMILY) {
-        AF_INET | AF_INET6 | AF_PACKET => Some(owner::of_any_sock(sock)),
+        AF_INET | AF_INET6 | AF_PACKET => Some(owner::of_any_sock::<kernel::Any>(sock)),
         _ => None,
     }
 }

@@ -115,12 +115,12 @@ fn kill(victim: usize) {
         count_victim(victim, Limit::Node);
         return;
     }
-    let limit = owner::of_cgroup(kernel::read(mem_cgroup, &MEM_CGROUP_CGROUP));
+    let limit = owner::of_cgroup::<kernel::Any>(kernel::read(mem_cgroup, &MEM_CGROUP_CGROUP));
     let is_own = if owner::is_v1() {
         // The ids of the memory and the cpu hierarchies have nothing to do with each other.
-        owner::css_of_task(victim, &CSS_SET_MEMORY) == mem_cgroup
+        owner::css_of_task::<kernel::Any>(victim, &CSS_SET_MEMORY) == mem_cgroup
     } else {
-        owner::of_task(victim) == limit
+        owner::of_task::<kernel::Any>(victim) == limit
     };
     count_victim(victim, if is_own { Limit::Own } else { Limit::Above });
     if !owner::is_v1() {
@@ -130,7 +130,7 @@ fn kill(victim: usize) {
 
 #[inline(always)]
 fn count_victim(victim: usize, limit: Limit) {
-    count(&KILLS, Victim::new(owner::of_task(victim), limit));
+    count(&KILLS, Victim::new(owner::of_task::<kernel::Any>(victim), limit));
 }
 
 #[inline(always)]

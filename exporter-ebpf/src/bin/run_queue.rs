@@ -132,7 +132,7 @@ fn end(task: usize, now: u64) {
         return;
     }
     write(slot, Waiting::NOBODY);
-    count(owner::of_task(task), waiting.duration_ns(now));
+    count(owner::of_task::<kernel::Any>(task), waiting.duration_ns(now));
 }
 
 /// The word of a task; none of the idle tasks, which are all 0, one per CPU, and wait for nothing.

@@ -126,7 +126,7 @@ fn end(sock: usize, from: i32, to: i32) {
     } else {
         Outcome::Established
     };
-    let owner = owner::of_sock(sock);
+    let owner = owner::of_sock::<kernel::Any>(sock);
     if let Some(traffic) = table::entry(&TRAFFIC, &owner, &SKIPPED) {
         // JUSTIFICATION: the value is shared by all CPUs, so its fields are reached by raw pointers.
         // SAFETY: the map has just given it.
@@ -183,7 +183,7 @@ fn close(sock: usize) {
     if eighths_us == 0 {
         return;
     }
-    let owner = owner::of_sock(sock);
+    let owner = owner::of_sock::<kernel::Any>(sock);
     if let Some(rtt) = table::entry(&RTT, &owner, &SKIPPED) {
         let rtt_ns = u64::from(eighths_us >> 3) * 1000;
         // JUSTIFICATION: map values are reached by pointer.
@@ -241,7 +241,7 @@ fn receive_reset(context: RawTracePointContext) -> i32 {
 /// Adds to one of the counts of a socket's owner; a socket may be missing or be what is left of one.
 #[inline(always)]
 fn add(sock: usize, amount: u64, count: impl FnOnce(*mut Traffic) -> *mut u64) {
-    let owner = owner::of_any_sock(sock);
+    let owner = owner::of_any_sock::<kernel::Any>(sock);
     if let Some(traffic) = table::entry(&TRAFFIC, &owner, &SKIPPED) {
         // JUSTIFICATION: map values are reached by pointer.
         // SAFETY: it points into a live map value, whose fields are aligned.

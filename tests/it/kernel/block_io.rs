@@ -32,9 +32,20 @@ const REMAINDER: Subject = Subject::IoCgroup(CgroupId(0));
 /// Direct IO does not merge, so that each bio is one request, on each kind of disk that the machine has.
 #[test]
 fn direct_io_agrees_to_the_byte_and_to_the_request() {
+    check_direct_io(HookKind::BtfTracepoint, "direct");
+}
+
+/// What reads by helper counts the same.
+#[test]
+fn by_raw_tracepoint_direct_io_agrees_as_well() {
+    check_direct_io(HookKind::RawTracepoint, "raw_tracepoint, direct");
+}
+
+/// Also under lockdown=confidentiality, by typed reads.
+pub(super) fn check_direct_io(hook: HookKind, case: &str) {
     let Some(hierarchy) = hierarchy() else { return };
     for Place { disk, path, _file } in places() {
-        let Some(mut probe) = start() else { return };
+        let Some(mut probe) = TestProbe::start("block_io", &[hook]) else { return };
         let cgroup = hierarchy.create("direct");
         IoStat::begin(&cgroup, &disk);
         {
@@ -48,8 +59,9 @@ fn direct_io_agrees_to_the_byte_and_to_the_request() {
         let stat = IoStat::of(&cgroup, &disk);
         let reading = probe.read();
         let ours = |operation| Ours::of(&reading, &cgroup, &disk, operation);
-        compare(&disk, "direct read", ours("read"), stat.n_bytes_read, Some(stat.n_reads));
-        compare(&disk, "direct write", ours("write"), stat.n_bytes_written, Some(stat.n_writes));
+        let (read, write) = (format!("{case} read"), format!("{case} write"));
+        compare(&disk, &read, ours("read"), stat.n_bytes_read, Some(stat.n_reads));
+        compare(&disk, &write, ours("write"), stat.n_bytes_written, Some(stat.n_writes));
         assert!(stat.n_bytes_read >= 32 * 8192 && stat.n_bytes_written >= 32 * 4096, "{stat:?}");
         assert_eq!(reading.n_lost(NO_LOSS), 0, "{:?}", reading.stats());
     }
@@ -299,7 +311,7 @@ fn n_flushes(disk: &Disk) -> u64 {
 }
 
 fn start() -> Option<TestProbe> {
-    TestProbe::start("block_io", &[HookKind::RawTracepoint])
+    TestProbe::start("block_io", &[HookKind::BtfTracepoint])
 }
 
 fn hierarchy() -> Option<Hierarchy> {

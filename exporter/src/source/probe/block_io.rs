@@ -30,19 +30,33 @@ pub(super) const PROBE: ProbeDef = ProbeDef {
     instead: "what each cgroup read and wrote, from cAdvisor (container_fs_reads_bytes_total and its like), without \
               durations",
     switch: Switch::On,
-    hooks: &[HookDef {
-        kind: HookKind::RawTracepoint,
-        // The ends before the beginnings: what is noted as under way must be seen to end.
-        programs: &[
-            ProgramDef::required("block_rq_complete", "block_rq_complete"),
-            ProgramDef::optional("block_rq_merge", "block_rq_merge"),
-            ProgramDef::required("block_rq_requeue", "block_rq_requeue"),
-            ProgramDef::required("block_rq_issue", "block_rq_issue"),
-            ProgramDef::required("block_rq_insert", "block_rq_insert"),
-        ],
-        memory: KernelMemory::Read,
-        globals,
-    }],
+    // In each, the ends before the beginnings: what is noted as under way must be seen to end.
+    hooks: &[
+        HookDef {
+            kind: HookKind::BtfTracepoint,
+            programs: &[
+                ProgramDef::required("block_rq_complete", "block_rq_complete"),
+                ProgramDef::optional("block_rq_merge", "block_rq_merge"),
+                ProgramDef::required("block_rq_requeue", "block_rq_requeue"),
+                ProgramDef::required("block_rq_issue", "block_rq_issue"),
+                ProgramDef::required("block_rq_insert", "block_rq_insert"),
+            ],
+            memory: KernelMemory::Typed,
+            globals,
+        },
+        HookDef {
+            kind: HookKind::RawTracepoint,
+            programs: &[
+                ProgramDef::required("raw_block_rq_complete", "block_rq_complete"),
+                ProgramDef::optional("raw_block_rq_merge", "block_rq_merge"),
+                ProgramDef::required("raw_block_rq_requeue", "block_rq_requeue"),
+                ProgramDef::required("raw_block_rq_issue", "block_rq_issue"),
+                ProgramDef::required("raw_block_rq_insert", "block_rq_insert"),
+            ],
+            memory: KernelMemory::Read,
+            globals,
+        },
+    ],
     tables: &[IO],
     skips: &[Skip::Folded, Skip::Lost, Skip::InFlightFull, Skip::NoEntry, Skip::NoOwner],
     names: no_names,
@@ -96,8 +110,9 @@ static BOUNDS_SECONDS: [f64; BOUNDS_NS.len()] = bounds_seconds(BOUNDS_NS);
 
 fn globals(types: &KernelTypes, _host: &ProbeHost) -> Result<Globals, BtfError> {
     let request_argument = types.tracepoint_argument("block_rq_insert", "request")?;
-    for name in ["block_rq_issue", "block_rq_requeue"] {
-        if types.tracepoint_argument(name, "request")? != request_argument {
+    for name in ["block_rq_insert", "block_rq_issue", "block_rq_requeue"] {
+        let argument = types.tracepoint_argument(name, "request")?;
+        if argument > 1 || argument != request_argument {
             return Err(BtfError::Prototype { name, expected: "request" });
         }
     }
@@ -115,7 +130,7 @@ fn globals(types: &KernelTypes, _host: &ProbeHost) -> Result<Globals, BtfError> 
     };
     let mut globals = owner::cgroup_globals(types)?;
     globals.extend([
-        ("REQUEST_ARGUMENT", request_argument * ARGUMENT_BYTES),
+        ("REQUEST_ARGUMENT", request_argument),
         ("REQUEST_CMD_FLAGS", types.offset("request", "cmd_flags", 4)?),
         ("REQUEST_DATA_LEN", types.offset("request", "__data_len", 4)?),
         ("REQUEST_BIO", types.offset("request", "bio", 8)?),
@@ -130,9 +145,6 @@ fn globals(types: &KernelTypes, _host: &ProbeHost) -> Result<Globals, BtfError> 
     ]);
     Ok(globals)
 }
-
-/// Each argument of a raw tracepoint takes a word in the context.
-const ARGUMENT_BYTES: u32 = 8;
 
 fn read(maps: &mut Reader<'_>) -> Result<Vec<Family>, MapError> {
     let entries = maps.entries::<IoKey, IoCounts>(&IO)?;

@@ -71,6 +71,8 @@ pub struct HookDef {
 pub(super) enum KernelMemory {
     /// By `bpf_probe_read_kernel`.
     Read,
+    /// Never by address: by loads through pointers whose type the verifier knows.
+    Typed,
     /// Only for the network namespace of sockets, on cgroup v1; else only what the context and other helpers give.
     ReadOnCgroupV1,
 }
@@ -80,6 +82,7 @@ impl KernelMemory {
     pub(super) fn is_read(self, host: &ProbeHost) -> bool {
         match self {
             Self::Read => true,
+            Self::Typed => false,
             Self::ReadOnCgroupV1 => host.socket_owner() == SocketOwner::NetworkNamespace,
         }
     }
@@ -117,6 +120,8 @@ pub(super) enum Need {
 /// How a program hooks into the kernel.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum HookKind {
+    /// A raw tracepoint whose arguments have types (`tp_btf`), so that their fields can be read without a helper.
+    BtfTracepoint,
     /// A raw tracepoint: the kernel's own call site, with the arguments as they are.
     RawTracepoint,
     /// A program of the root cgroup, which sees the packets of every socket.
@@ -129,12 +134,14 @@ pub enum HookKind {
 
 impl HookKind {
     /// Every kind.
-    pub const ALL: &[Self] = &[Self::RawTracepoint, Self::CgroupSkb, Self::Fentry, Self::Kprobe];
+    pub const ALL: &[Self] =
+        &[Self::BtfTracepoint, Self::RawTracepoint, Self::CgroupSkb, Self::Fentry, Self::Kprobe];
 
     /// The value of the label `hook`.
     #[must_use]
     pub fn as_str(self) -> &'static str {
         match self {
+            Self::BtfTracepoint => "btf_tracepoint",
             Self::RawTracepoint => "raw_tracepoint",
             Self::CgroupSkb => "cgroup_skb",
             Self::Fentry => "fentry",

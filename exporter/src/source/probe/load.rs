@@ -60,8 +60,8 @@ enum StartError {
     #[error("cannot open the root of the cgroup2 hierarchy at {path}")]
     OpenUnified { path: PathBuf, source: io::Error },
     #[error(
-        "the kernel runs with lockdown=confidentiality, which forbids programs to read its memory; \
-         lockdown=integrity allows it"
+        "the kernel runs with lockdown=confidentiality, which forbids programs to read its memory by \
+         address; lockdown=integrity allows it"
     )]
     Lockdown,
     #[error("cannot make the remainders in the maps")]
@@ -248,6 +248,10 @@ fn attach_program(
         Program::KProbe(probe) => {
             probe.load().map_err(load_error)?;
             probe.attach(target, 0).map(drop)
+        }
+        Program::BtfTracePoint(tracepoint) => {
+            tracepoint.load(target, btf).map_err(load_error)?;
+            tracepoint.attach().map(drop)
         }
         Program::RawTracePoint(tracepoint) => {
             tracepoint.load().map_err(load_error)?;
