@@ -55,10 +55,19 @@ pub(crate) fn build_tests(build: Build) -> Result<PathBuf> {
     executable(&["test", "--no-run", "--package", "podmeter-tests", "--test", "it"], "it", build)
 }
 
+/// Builds the fuzz targets, with Podmeter's own code instrumented, and gives their path.
+pub(crate) fn build_fuzz() -> Result<PathBuf> {
+    let words = ["build", "--package", "podmeter-tests", "--features", "fuzz", "--bin", "fuzz"];
+    let mut command = cargo();
+    // Cargo keeps what a wrapper compiled apart from the rest, and dependencies are not wrapped.
+    command.env("RUSTC_WORKSPACE_WRAPPER", root().join("tests/fuzz/rustc")).args(words);
+    built(&mut command, "fuzz")
+}
+
 /// Builds and gives the path of the executable of that name.
 fn executable(words: &[&str], name: &str, build: Build) -> Result<PathBuf> {
     let mut command = cargo();
-    command.args(words).arg("--message-format=json-render-diagnostics").stderr(Stdio::inherit());
+    command.args(words);
     match build {
         Build::Debug => {}
         Build::Release => {
@@ -68,8 +77,14 @@ fn executable(words: &[&str], name: &str, build: Build) -> Result<PathBuf> {
             command.args(["--target", STATIC_TARGET]).env("RUSTFLAGS", STATIC_RUSTFLAGS);
         }
     }
+    built(&mut command, name)
+}
+
+/// Runs cargo, and gives the path of the executable of that name that it built.
+fn built(command: &mut Command, name: &str) -> Result<PathBuf> {
+    command.arg("--message-format=json-render-diagnostics").stderr(Stdio::inherit());
     let output =
-        command.output().with_context(|| format!("failed to start {}", process::line(&command)))?;
+        command.output().with_context(|| format!("failed to start {}", process::line(command)))?;
     if !output.status.success() {
         bail!("{name} did not build");
     }

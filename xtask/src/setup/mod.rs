@@ -29,6 +29,8 @@ pub(crate) enum Purpose {
     Cluster,
     /// The bench of the probes on this machine.
     Bench,
+    /// The fuzz targets.
+    Fuzz,
     /// The check of the Vagrantfile.
     Vagrant,
     /// Everything.
@@ -79,8 +81,15 @@ struct Requirement {
     bring: fn(&Setup) -> Result<String>,
 }
 
-const BUILD: &[Purpose] =
-    &[Purpose::Run, Purpose::Test, Purpose::Kernel, Purpose::Vm, Purpose::Cluster, Purpose::Bench];
+const BUILD: &[Purpose] = &[
+    Purpose::Run,
+    Purpose::Test,
+    Purpose::Kernel,
+    Purpose::Vm,
+    Purpose::Cluster,
+    Purpose::Bench,
+    Purpose::Fuzz,
+];
 const KERNEL_TESTS: &[Purpose] = &[Purpose::Kernel, Purpose::Vm];
 
 const REQUIREMENTS: &[Requirement] = &[
@@ -115,6 +124,14 @@ const REQUIREMENTS: &[Requirement] = &[
         without: Without::Fails,
         present: tools::python_client_present,
         bring: tools::bring_python_client,
+    },
+    Requirement {
+        name: "g++",
+        why: "libFuzzer, which runs the fuzz targets, is C++",
+        purposes: &[Purpose::Fuzz],
+        without: Without::Fails,
+        present: |_| packages::CXX.present(),
+        bring: |setup| packages::CXX.bring(setup),
     },
     Requirement {
         name: "qemu",
@@ -215,6 +232,7 @@ pub(crate) fn run(purpose: Purpose) -> Result<()> {
         | Purpose::Kernel
         | Purpose::Cluster
         | Purpose::Bench
+        | Purpose::Fuzz
         | Purpose::Vagrant => &[],
     };
     let setup = Setup::open()?;

@@ -15,6 +15,8 @@ pub(crate) struct Programs {
     pub(crate) names: &'static [&'static str],
 }
 
+/// Compiles libFuzzer.
+pub(crate) const CXX: Programs = Programs { package: "g++", names: &["c++"] };
 /// Runs the guest kernels.
 pub(crate) const QEMU: Programs =
     Programs { package: "qemu-system-x86", names: &["qemu-system-x86_64"] };

@@ -1,5 +1,6 @@
 //! `cargo xtask test`: runs the parts of the tests, says how long each took, and counts at the end.
 
+mod fuzz;
 pub(crate) mod libtest;
 pub(crate) mod report;
 mod vagrant;
@@ -32,6 +33,8 @@ pub(crate) enum Part {
     Unit,
     /// Tests of whole pages and servers, without privileges.
     Page,
+    /// The fuzz targets of all parsers, half a minute each.
+    Fuzz,
     /// Kernel tests on this machine, as root.
     Kernel,
     /// The same kernel tests on other kernels, in virtual machines.
@@ -112,6 +115,9 @@ pub(crate) fn run(options: &Options) -> Result<()> {
     if wanted(Part::Page) {
         part("page", &mut || page(&setup, options));
     }
+    if wanted(Part::Fuzz) {
+        part("fuzz", &mut || fuzz::run(options));
+    }
     if wanted(Part::Kernel) {
         part("kernel", &mut || on_this_machine(&setup, options, "kernel::"));
     }
@@ -161,6 +167,7 @@ fn prepare(part: Part, guests: &[Guest]) -> Result<Setup> {
         Part::Unit => setup::ensure(Purpose::Run),
         Part::Kernel => setup::ensure(Purpose::Kernel),
         Part::Page => setup::ensure(Purpose::Test),
+        Part::Fuzz => setup::ensure(Purpose::Fuzz),
         Part::Cluster => setup::ensure(Purpose::Cluster),
         Part::Vm => setup::ensure_kernels(Purpose::Vm, &kernels),
         Part::Vagrant => setup::ensure(Purpose::Vagrant),

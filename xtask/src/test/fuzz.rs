@@ -1,0 +1,113 @@
+//! `cargo xtask test fuzz`: lets libFuzzer look for inputs that a parser cannot take, half a minute for each target.
+//!
+//! What is found on the way stays under `target/fuzz/<target>`, so that the next run begins where this one ended; what
+//! breaks a target is written there, too, and goes into `tests/fuzz/corpus/<target>` with the repair.
+
+use std::{
+    fs::{self, File},
+    path::Path,
+    process::{Command, Stdio},
+};
+
+use anyhow::{Context as _, Result, bail};
+
+use super::{Count, Options};
+use crate::{cargo, console};
+
+/// As `tests/fuzz/main.rs` has them.
+const TARGETS: &[&str] = &["exposition", "regex", "cgroup_path"];
+
+/// For each.
+const SECONDS: u32 = 30;
+/// For one input.
+const MAX_SECONDS_PER_INPUT: u32 = 10;
+const MAX_INPUT_BYTES: u32 = 4096;
+const MAX_MEMORY_MB: u32 = 1024;
+
+/// How much of a failed target's output is shown.
+const N_SHOWN_LINES: usize = 60;
+
+/// Runs all targets, one after the other.
+pub(super) fn run(options: &Options) -> Result<Count> {
+    let program = cargo::build_fuzz()?;
+    let dir = cargo::target_dir().join("fuzz");
+    let wanted =
+        |target: &&&str| options.filter.as_deref().is_none_or(|filter| target.contains(filter));
+    let mut count = Count::default();
+    for target in TARGETS.iter().filter(wanted) {
+        match one(&program, target, &dir) {
+            Ok(said) => {
+                console::say(&format!("test fuzz::{target} ... ok ({said})"));
+                count.n_passed += 1;
+            }
+            Err(error) => {
+                console::say(&format!("test fuzz::{target} ... FAILED"));
+                console::note(&format!("{error:#}"));
+                count.n_failed += 1;
+            }
+        }
+    }
+    Ok(count)
+}
+
+/// Runs one, and gives what libFuzzer says at the end.
+fn one(program: &Path, target: &str, dir: &Path) -> Result<String> {
+    let found = dir.join(target);
+    fs::create_dir_all(&found).with_context(|| format!("failed to create {}", found.display()))?;
+    let log = dir.join(format!("{target}.log"));
+    let file = File::create(&log).with_context(|| format!("failed to create {}", log.display()))?;
+    let status = Command::new(program)
+        .env("PODMETER_FUZZ_TARGET", target)
+        .args([
+            format!("-max_total_time={SECONDS}"),
+            format!("-timeout={MAX_SECONDS_PER_INPUT}"),
+            format!("-max_len={MAX_INPUT_BYTES}"),
+            format!("-rss_limit_mb={MAX_MEMORY_MB}"),
+            format!("-artifact_prefix={}/{target}-", dir.display()),
+        ])
+        .args([found, cargo::root().join("tests/fuzz/corpus").join(target)])
+        .stdin(Stdio::null())
+        .stdout(file.try_clone()?)
+        .stderr(file)
+        .status()
+        .with_context(|| format!("failed to start {}", program.display()))?;
+    let said = fs::read(&log).with_context(|| format!("failed to read {}", log.display()))?;
+    let said = String::from_utf8_lossy(&said);
+    if !status.success() {
+        bail!("{target} ended with {status}; the end of {}:\n{}", log.display(), last_lines(&said));
+    }
+    summary(&said).with_context(|| format!("{} does not say how it ended", log.display()))
+}
+
+/// `N inputs, …` from the line that libFuzzer ends with: `#5842 DONE   cov: 4298 ft: 20962 corp: 526/1244Kb …`.
+fn summary(said: &str) -> Option<String> {
+    let line = said.lines().rev().find(|line| line.starts_with('#') && line.contains("DONE"))?;
+    let (n_inputs, rest) = line.strip_prefix('#')?.split_once(char::is_whitespace)?;
+    let mut words = rest.split_whitespace();
+    let n_branches = words.by_ref().find(|word| *word == "cov:").and_then(|_| words.next())?;
+    Some(format!("{n_inputs} inputs, {n_branches} branches"))
+}
+
+fn last_lines(said: &str) -> String {
+    let lines: Vec<&str> = said.lines().collect();
+    lines.get(lines.len().saturating_sub(N_SHOWN_LINES)..).unwrap_or_default().join("\n")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{last_lines, summary};
+
+    #[test]
+    fn the_last_line_of_all_says_how_much_was_tried() {
+        let said = "#2\tINITED cov: 3 ft: 4\n#5842\tDONE   cov: 4298 ft: 20962 corp: 526/1244Kb lim: 9\nDone 5842 runs\n";
+        assert_eq!(summary(said).as_deref(), Some("5842 inputs, 4298 branches"));
+        assert_eq!(summary("#2\tINITED cov: 3\n"), None);
+    }
+
+    #[test]
+    fn a_long_text_is_shown_from_its_end() {
+        let shown = last_lines(&("old\n".to_owned() + &"new\n".repeat(60)));
+        assert!(shown.starts_with("new\n") && shown.ends_with("\nnew"), "{shown}");
+        assert_eq!(last_lines("a\nb\n"), "a\nb");
+    }
+}
