@@ -61,6 +61,7 @@ pub async fn run(config: &Config) -> Vec<Finding> {
         Ok(agent) => {
             findings.extend(agent.probes().iter().map(probe));
             findings.extend(sources(&agent).await);
+            findings.push(ok("targets", agent.local_targets().as_str().into()));
             findings.extend(agent.last_scrapes().into_iter().filter_map(target));
             // After the collection, which waits for the pods.
             findings.extend(kubernetes(&agent, config));
@@ -202,8 +203,11 @@ async fn sources(agent: &std::sync::Arc<Agent>) -> Vec<Finding> {
 
 /// How the one scrape of a target went; it is part of the collection before.
 fn target((job, last): (&str, Option<LastScrape>)) -> Option<Finding> {
-    let LastScrape { duration, error, .. } = last?;
+    let LastScrape { duration, error, remark, .. } = last?;
     let subject = format!("target {job}");
+    if let Some(remark) = remark {
+        return Some(ok(&subject, remark.as_str().into()));
+    }
     Some(match error {
         Some(error) => fail(&subject, error, "see the target, and its item in scrape_configs"),
         None => ok(&subject, format!("relayed in {:.1} ms", duration.as_secs_f64() * 1e3)),

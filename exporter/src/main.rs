@@ -3,6 +3,7 @@
 use std::{
     env,
     io::{self, IsTerminal as _, Write as _},
+    path::Path,
     process::ExitCode,
 };
 
@@ -42,32 +43,38 @@ fn main() -> ExitCode {
 
 fn execute(command: Command) -> anyhow::Result<ExitCode> {
     if let Command::Relabel(args) = &command {
-        let config = Config::load(args.config.as_deref())?;
+        let config = load(args.config.as_deref())?;
         relabel::run(&config, args, &mut io::stdout().lock())?;
         return Ok(ExitCode::SUCCESS);
     }
     let runtime = runtime()?;
     match command {
         Command::Run(common) => {
-            let config = load(&common)?;
+            let config = load_common(&common)?;
             runtime.block_on(serve::run(config))?;
             Ok(ExitCode::SUCCESS)
         }
         Command::Collect(common) => {
-            let config = load(&common)?;
+            let config = load_common(&common)?;
             runtime.block_on(collect(&config))?;
             Ok(ExitCode::SUCCESS)
         }
         Command::Check(common) => {
-            let config = load(&common)?;
+            let config = load_common(&common)?;
             runtime.block_on(report(&config))
         }
         Command::Relabel(_) => Ok(ExitCode::SUCCESS),
     }
 }
 
-fn load(common: &Common) -> anyhow::Result<Config> {
-    let mut config = Config::load(common.config.as_deref())?;
+fn load(path: Option<&Path>) -> anyhow::Result<Config> {
+    let mut config = Config::load(path)?;
+    config.find_local_targets()?;
+    Ok(config)
+}
+
+fn load_common(common: &Common) -> anyhow::Result<Config> {
+    let mut config = load(common.config.as_deref())?;
     if common.ebpf_log {
         config.ebpf_log = EbpfLog::On;
     }

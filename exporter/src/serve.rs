@@ -29,7 +29,7 @@ use crate::{
         limits::{Limit, Limits},
     },
     source::probe::ProbeStatus,
-    targets::LastScrape,
+    targets::{LastScrape, Remark},
 };
 
 /// Why Podmeter does not serve.
@@ -103,6 +103,7 @@ impl App for Node {
             kubernetes: kubernetes_facts(self.agent.kubernetes().as_ref()),
             probes: self.agent.probes().iter().map(probe_state).collect(),
             sources: self.agent.runs().into_iter().map(source_state).collect(),
+            targets_from: self.agent.local_targets().as_str().into(),
             targets: self.agent.last_scrapes().into_iter().map(target_state).collect(),
         }
     }
@@ -161,24 +162,28 @@ fn source_state(run: SourceRun) -> SourceState {
             outcome,
         }),
         last_error: run.last_error.map(|(at, message)| SourceError { message, age: at.elapsed() }),
+        remark: None,
     }
 }
 
 fn target_state((job, last): (&str, Option<LastScrape>)) -> SourceState {
-    let outcome = |last: &LastScrape| match last.error {
-        None => Outcome::Success,
-        Some(_) => Outcome::Failure,
+    let outcome = |last: &LastScrape| match (&last.error, last.remark) {
+        (None, Some(Remark::NotFound)) => Outcome::NoData,
+        (None, Some(Remark::SameAsKubelet) | None) => Outcome::Success,
+        (Some(_), _) => Outcome::Failure,
     };
     let run = last.as_ref().map(|last| crate::server::app::SourceRun {
         duration: last.duration,
         age: last.ended.elapsed(),
         outcome: outcome(last),
     });
+    let remark = last.as_ref().and_then(|last| last.remark);
     let error = last.and_then(|last| last.last_error);
     SourceState {
         name: job.into(),
         last_run: run,
         last_error: error.map(|(at, message)| SourceError { message, age: at.elapsed() }),
+        remark: remark.map(|remark| remark.as_str().into()),
     }
 }
 

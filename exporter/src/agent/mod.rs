@@ -20,7 +20,7 @@ use crate::{
         kubernetes::{Access, Kubernetes, KubernetesStatus, Settings, node_name},
     },
     cgroup::start,
-    config::{Config, Enabled},
+    config::{Config, Enabled, local::LocalTargets},
     demand::{self, Demand, Offer},
     error_chain::one_line,
     labelling::{
@@ -44,6 +44,7 @@ pub struct Agent {
     probes: Vec<ProbeStatus>,
     slots: Vec<SourceSlot>,
     targets: Targets,
+    local_targets: LocalTargets,
     cgroups: Cgroups,
     /// Why no cgroup can be measured, if none can.
     no_cgroups: Option<String>,
@@ -156,6 +157,7 @@ impl Agent {
             probes,
             slots,
             targets,
+            local_targets: config.local_targets,
             cgroups: Cgroups::new(follower),
             no_cgroups,
             kubernetes,
@@ -187,6 +189,11 @@ impl Agent {
     /// How each target's last scrape went, by job, in the order of the configuration.
     pub fn last_scrapes(&self) -> Vec<(&str, Option<LastScrape>)> {
         self.targets.last_scrapes()
+    }
+
+    /// Where the targets come from.
+    pub fn local_targets(&self) -> LocalTargets {
+        self.local_targets
     }
 
     /// What became of each probe at start.

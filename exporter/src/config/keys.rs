@@ -68,8 +68,8 @@ pub const KEYS: &[Key] = &[
     },
     Key {
         path: "scrape_configs",
-        default: "none",
-        doc: "The pages of others on this node, which are relayed; the keys are Prometheus' own.",
+        default: "in a pod with `hostNetwork`, the kubelet and kube-proxy of the node; otherwise none",
+        doc: "The pages of others on this node, which are relayed; the keys are Prometheus' own. `[]` is none. docs/relay.md has the default.",
     },
     Key {
         path: "scrape_configs[].job_name",

@@ -6,6 +6,7 @@
 mod expand;
 mod keys;
 mod kubernetes;
+pub mod local;
 pub mod scrape;
 mod units;
 
@@ -23,6 +24,7 @@ use self::{
     expand::ExpandError,
     keys::ProbesConfig,
     kubernetes::RawKubernetes,
+    local::LocalTargets,
     scrape::{RawScrape, ScrapeConfig, ScrapeError},
 };
 pub use self::{
@@ -65,6 +67,8 @@ pub struct Config {
     pub probes: ProbesConfig,
     /// The pages of others that are relayed.
     pub scrape_configs: Vec<ScrapeConfig>,
+    /// Where these come from, if the file does not have them.
+    pub local_targets: LocalTargets,
     /// What is done to each series of the page, behind the rules of its target.
     pub relabel_configs: Vec<RuleConfig>,
     /// Most cgroups of each hierarchy that are told apart; the rest is one remainder.
@@ -171,6 +175,7 @@ impl Default for Config {
             kubernetes: KubernetesConfig::default(),
             probes: ProbesConfig::default(),
             scrape_configs: Vec::new(),
+            local_targets: LocalTargets::default(),
             relabel_configs: Vec::new(),
             max_cgroups: MAX_CGROUPS,
             paths: HostPaths::default(),
@@ -234,7 +239,11 @@ impl Config {
             external_labels,
             kubernetes,
             probes: raw.probes,
-            scrape_configs: scrape::resolve(raw.scrape_configs, &context)?,
+            local_targets: match raw.scrape_configs {
+                Some(_) => LocalTargets::Named,
+                None => LocalTargets::NotSought,
+            },
+            scrape_configs: scrape::resolve(raw.scrape_configs.unwrap_or_default(), &context)?,
             relabel_configs: scrape::page_rules(raw.relabel_configs, &context)?,
             max_cgroups: match raw.cgroups.max_tracked {
                 Some(max) => cgroup_limit(max, file)?,
@@ -276,7 +285,7 @@ struct RawConfig {
     external_labels: BTreeMap<String, String>,
     kubernetes: RawKubernetes,
     probes: ProbesConfig,
-    scrape_configs: Vec<Spanned<RawScrape>>,
+    scrape_configs: Option<Vec<Spanned<RawScrape>>>,
     relabel_configs: Vec<RuleConfig>,
     cgroups: RawCgroups,
     paths: RawPaths,

@@ -99,6 +99,8 @@ pub struct Landing {
     pub probes: Vec<ProbeState>,
     /// Every source, in the order to show.
     pub sources: Vec<SourceState>,
+    /// Which targets there are, and why.
+    pub targets_from: String,
     /// Every target whose page is relayed, in the order to show.
     pub targets: Vec<SourceState>,
 }
@@ -147,6 +149,8 @@ pub struct SourceState {
     pub last_run: Option<SourceRun>,
     /// The last error, even if later runs succeeded.
     pub last_error: Option<SourceError>,
+    /// What else is to be said of it.
+    pub remark: Option<String>,
 }
 
 /// One run of a source.

@@ -12,8 +12,17 @@ th,td{text-align:left;vertical-align:top;padding:.3em .8em;border-bottom:1px sol
 
 /// The whole document.
 pub(super) fn html(landing: &Landing) -> String {
-    let Landing { version, node_name, kernel, uptime, kubernetes, probes, sources, targets } =
-        landing;
+    let Landing {
+        version,
+        node_name,
+        kernel,
+        uptime,
+        kubernetes,
+        probes,
+        sources,
+        targets_from,
+        targets,
+    } = landing;
     format!(
         "<!DOCTYPE html>\n<html lang=\"en\">\n<head>\n<meta charset=\"utf-8\">\n\
          <title>Podmeter on {node}</title>\n<style>{STYLE}</style>\n</head>\n<body>\n\
@@ -28,12 +37,13 @@ pub(super) fn html(landing: &Landing) -> String {
          <h2>Kubernetes API</h2>\n{kubernetes}\
          <h2>Probes</h2>\n{probes}\
          <h2>Sources</h2>\n{sources}\
-         <h2>Targets</h2>\n{targets}\
+         <h2>Targets</h2>\n<p>{targets_from}.</p>\n{targets}\
          </body>\n</html>\n",
         node = Escaped(node_name),
         version = Escaped(version),
         kernel = Escaped(kernel),
         uptime = Span(*uptime),
+        targets_from = Escaped(targets_from),
         kubernetes = table(&["what", "state"], kubernetes.iter().map(fact_row)),
         probes = table(&["probe", "state", "hook, or why not"], probes.iter().map(probe_row)),
         sources = table(
@@ -41,7 +51,7 @@ pub(super) fn html(landing: &Landing) -> String {
             sources.iter().map(source_row),
         ),
         targets = table(
-            &["job", "state", "last duration", "age", "last error"],
+            &["job", "state", "last duration", "age", "remark, or last error"],
             targets.iter().map(source_row),
         ),
     )
@@ -86,9 +96,11 @@ fn source_row(source: &SourceState) -> String {
             (class, state, Span(run.duration).to_string(), format!("{} ago", Span(run.age)))
         }
     };
-    let error = source.last_error.as_ref().map_or_else(String::new, |error| {
-        format!("{} ({} ago)", Escaped(&error.message), Span(error.age))
-    });
+    let error = match (&source.remark, &source.last_error) {
+        (Some(remark), _) => Escaped(remark).to_string(),
+        (None, Some(error)) => format!("{} ({} ago)", Escaped(&error.message), Span(error.age)),
+        (None, None) => String::new(),
+    };
     format!(
         "<tr><td>{}</td><td class=\"{class}\">{state}</td><td>{duration}</td><td>{age}</td><td>{error}</td></tr>\n",
         Escaped(&source.name),
@@ -167,6 +179,7 @@ mod tests {
             Some(SourceRun { duration, age, outcome })
         };
         let source = |name: &str, last_run, last_error| SourceState {
+            remark: (name == "cadvisor").then(|| "<remark>".to_owned()),
             name: name.to_owned(),
             last_run,
             last_error,
@@ -201,6 +214,7 @@ mod tests {
                 ),
                 source("later", None, None),
             ],
+            targets_from: "found".to_owned(),
             targets: vec![source("cadvisor", run(20, Outcome::Success), None)],
         }
     }
@@ -243,9 +257,10 @@ mod tests {
             <tr><td>later</td><td class="">not run yet</td><td></td><td></td><td></td></tr>
             </table>
             <h2>Targets</h2>
+            <p>found.</p>
             <table>
-            <tr><th>job</th><th>state</th><th>last duration</th><th>age</th><th>last error</th></tr>
-            <tr><td>cadvisor</td><td class="good">ok</td><td>20.0 ms</td><td>7.0 s ago</td><td></td></tr>
+            <tr><th>job</th><th>state</th><th>last duration</th><th>age</th><th>remark, or last error</th></tr>
+            <tr><td>cadvisor</td><td class="good">ok</td><td>20.0 ms</td><td>7.0 s ago</td><td>&lt;remark&gt;</td></tr>
             </table>
             </body>
             </html>
@@ -262,6 +277,7 @@ mod tests {
             kubernetes: Vec::new(),
             probes: Vec::new(),
             sources: Vec::new(),
+            targets_from: String::new(),
             targets: Vec::new(),
         };
         assert_eq!(html(&landing).matches("<p>None.</p>").count(), 4);

@@ -7,7 +7,10 @@ mod error;
 mod tests;
 
 use std::{
-    sync::{Arc, Mutex, PoisonError},
+    sync::{
+        Arc, Mutex, PoisonError,
+        atomic::{AtomicBool, Ordering},
+    },
     time::{Duration, Instant},
 };
 
@@ -19,12 +22,16 @@ use tracing::warn;
 
 pub use self::error::TargetError;
 use crate::{
-    config::scrape::{self, OnConflict, ScrapeConfig},
+    config::{
+        local::Expected,
+        scrape::{self, OnConflict, ScrapeConfig},
+    },
     error_chain::one_line,
     labelling::{
         relabel::{Rules, RulesError},
         relay::{
-            Counts, HonorLabels, LabelLimits, Pods, Relay, Relayed, Settings, Timestamps,
+            Counts, DropReason, HonorLabels, LabelLimits, Pods, Relay, Relayed, Settings,
+            Timestamps,
             meta::{self, TargetScrape},
         },
     },
@@ -32,11 +39,17 @@ use crate::{
         PageFamily,
         relayed::{RelayedPage, SeriesHasher},
     },
-    source::upstream::{client::Client, exposition::Dialect},
+    source::upstream::{
+        client::{Client, error::FetchError},
+        exposition::Dialect,
+    },
 };
 
 /// What targets answer questions about pods with.
 pub type SharedPods = Arc<dyn Pods + Send + Sync>;
+
+/// How the names of families begin that only a kubelet has.
+const KUBELET_FAMILIES: &str = "kubelet_";
 
 /// All targets of the configuration, in its order.
 #[derive(Debug)]
@@ -53,6 +66,9 @@ struct Target {
     job: String,
     labels: Vec<(String, String)>,
     timeout: Duration,
+    expected: Expected,
+    /// Whether it ever answered.
+    was_found: AtomicBool,
     /// Held while it is scraped; who finds it held waits, as long as it may.
     state: Arc<sync::Mutex<State>>,
     last: Mutex<Option<LastScrape>>,
@@ -78,8 +94,19 @@ pub struct LastScrape {
     pub error: Option<String>,
     /// The same in one of few words.
     pub reason: Option<&'static str>,
+    /// Why it has no series, where that is as it should be.
+    pub remark: Option<Remark>,
     /// The last error and when it was, even if later scrapes succeeded.
     pub last_error: Option<(Instant, String)>,
+}
+
+/// Why a target that nobody named has no series.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Remark {
+    /// Nothing listens there, and never did.
+    NotFound,
+    /// It is one process with the kubelet.
+    SameAsKubelet,
 }
 
 /// What one scrape of one target gave.
@@ -131,6 +158,8 @@ impl Targets {
                 job: config.job_name.clone(),
                 labels,
                 timeout: config.timeout,
+                expected: config.expected,
+                was_found: AtomicBool::new(false),
                 state: Arc::new(sync::Mutex::new(state)),
                 last: Mutex::new(None),
             }))
@@ -169,7 +198,7 @@ impl Targets {
             .collect();
         let mut scraped = Vec::with_capacity(running.len());
         for (target, task) in running {
-            scraped.push(task.await.unwrap_or_else(|error| {
+            scraped.extend(task.await.unwrap_or_else(|error| {
                 warn!(target = target.job, %error, "scraping panicked, which is a bug");
                 target.note(Duration::ZERO, Err(TargetError::Panicked))
             }));
@@ -198,7 +227,7 @@ impl Targets {
 }
 
 impl Target {
-    async fn scrape(&self, pods: SharedPods, deadline: Instant) -> Scraped {
+    async fn scrape(&self, pods: SharedPods, deadline: Instant) -> Option<Scraped> {
         let began = Instant::now();
         let limit = deadline.saturating_duration_since(began).min(self.timeout);
         // Another page may be waiting for the same target, or an earlier one may still be at it.
@@ -215,9 +244,45 @@ impl Target {
         self.note(began.elapsed(), result)
     }
 
-    /// Remembers how a scrape went, and says so where something is new.
-    fn note(&self, duration: Duration, result: Result<Success, TargetError>) -> Scraped {
+    /// What is to be said of a target that nobody named. Where it is one process with the kubelet, each page has the
+    /// series of both, and the kubelet's stay.
+    fn remark(&self, result: &mut Result<Success, TargetError>) -> Option<Remark> {
+        if self.expected == Expected::Surely {
+            return None;
+        }
+        match result {
+            Err(TargetError::Fetch(FetchError::Connect(_))) => {
+                let was_found = self.was_found.load(Ordering::Relaxed);
+                (!was_found).then_some(Remark::NotFound)
+            }
+            Err(_) => None,
+            Ok(success) => {
+                self.was_found.store(true, Ordering::Relaxed);
+                let mut families = success.page.runs.iter().map(|run| &run.family.name);
+                if !families.any(|name| name.starts_with(KUBELET_FAMILIES)) {
+                    return None;
+                }
+                success.page = RelayedPage::default();
+                success.counts.drop_kept(DropReason::OtherTarget);
+                Some(Remark::SameAsKubelet)
+            }
+        }
+    }
+
+    /// Remembers how a scrape went, and says so where something is new; gives nothing for a target that is not there.
+    fn note(
+        &self,
+        duration: Duration,
+        mut result: Result<Success, TargetError>,
+    ) -> Option<Scraped> {
         let ended = Instant::now();
+        let remark = self.remark(&mut result);
+        if remark == Some(Remark::NotFound) {
+            let last =
+                LastScrape { ended, duration, error: None, reason: None, remark, last_error: None };
+            *self.last.lock().unwrap_or_else(PoisonError::into_inner) = Some(last);
+            return None;
+        }
         let error = result.as_ref().err().map(|error| one_line(error));
         let mut last = self.last.lock().unwrap_or_else(PoisonError::into_inner);
         let before = last.take();
@@ -233,8 +298,21 @@ impl Target {
             Some(error) => Some((ended, error.clone())),
             None => before.and_then(|last| last.last_error),
         };
-        *last = Some(LastScrape { ended, duration, error, reason, last_error });
-        Scraped { job: self.job.clone(), labels: self.labels.clone(), duration, result }
+        *last = Some(LastScrape { ended, duration, error, reason, remark, last_error });
+        Some(Scraped { job: self.job.clone(), labels: self.labels.clone(), duration, result })
+    }
+}
+
+impl Remark {
+    /// For people.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::NotFound => "not found: nothing has answered there since the start",
+            Self::SameAsKubelet => {
+                "one process with the kubelet, as in k3s: its series come from the kubelet's page"
+            }
+        }
     }
 }
 

@@ -11,9 +11,9 @@ use tokio::{
     net::TcpListener,
 };
 
-use super::{Scraped, SharedPods, Targets};
+use super::{Remark, Scraped, SharedPods, Targets};
 use crate::{
-    config::Config,
+    config::{Config, local::Expected},
     labelling::relay::{DropReason, NamedPods},
     metric::Value,
     page::{Page, PageFamily},
@@ -49,6 +49,10 @@ fn answer(headers: &str, page: &str) -> String {
 
 /// The targets of a configuration with these jobs.
 fn targets(jobs: &[(&str, SocketAddr, &str)]) -> Targets {
+    targets_as(Expected::Surely, jobs)
+}
+
+fn targets_as(expected: Expected, jobs: &[(&str, SocketAddr, &str)]) -> Targets {
     let mut yaml = String::from("scrape_configs:\n");
     for (job, address, options) in jobs {
         yaml.push_str("  - { job_name: ");
@@ -59,8 +63,9 @@ fn targets(jobs: &[(&str, SocketAddr, &str)]) -> Targets {
         yaml.push_str(options);
         yaml.push_str(" }\n");
     }
-    let config =
+    let mut config =
         Config::parse(&yaml, "podmeter.yaml", &|_| None).expect("the configuration is one");
+    config.scrape_configs.iter_mut().for_each(|target| target.expected = expected);
     let external = [("cluster".to_owned(), "c1".to_owned())];
     Targets::new(&config.scrape_configs, &Arc::default(), &external, "n1")
         .expect("its rules are rules")
@@ -127,6 +132,54 @@ async fn a_broken_target_costs_only_itself() {
     let no_metrics =
         "the page has no metrics: line 1, column 1: a metric name was expected".to_owned();
     assert_eq!(error(5), Some(no_metrics));
+}
+
+#[tokio::test]
+async fn a_kube_proxy_that_nobody_named_is_there_once_it_answers() {
+    let address = {
+        let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
+        listener.local_addr().expect("it has an address, for now")
+    };
+    let remark =
+        |targets: &Targets| targets.last_scrapes()[0].1.as_ref().expect("it was scraped").remark;
+    let named = targets(&[("kube-proxy", address, "")]);
+    assert_eq!(reason(&scrape(&named).await[0]), "connect", "who is named is missed");
+    let targets = targets_as(Expected::AsKubeProxy, &[("kube-proxy", address, "")]);
+    assert!(scrape(&targets).await.is_empty());
+    assert_eq!(remark(&targets), Some(Remark::NotFound));
+
+    let listener = TcpListener::bind(address).await.expect("the port is free again");
+    let serving = tokio::spawn(async move {
+        let (mut stream, _) = listener.accept().await.expect("somebody connects");
+        let mut request = [0; 4096];
+        let n_bytes = stream.read(&mut request).await.expect("it asks");
+        assert!(n_bytes > 0);
+        let answer = answer(&format!("{TEXT}Connection: close\r\n"), PAGE);
+        stream.write_all(answer.as_bytes()).await.expect("it listens");
+    });
+    assert_eq!(scrape(&targets).await[0].meta().n_kept, 2);
+    assert_eq!(remark(&targets), None);
+    serving.await.expect("the page was served");
+    assert_eq!(reason(&scrape(&targets).await[0]), "connect", "now it is missed");
+    assert_eq!(remark(&targets), None);
+}
+
+#[tokio::test]
+async fn where_kube_proxy_is_the_kubelet_no_series_comes_twice() {
+    let page = "# TYPE kubelet_node_name gauge\nkubelet_node_name 1\nkubeproxy_x 2\ngo_threads 3\n";
+    let both = target(answer(TEXT, page)).await;
+    let targets = targets_as(Expected::AsKubeProxy, &[("kube-proxy", both, "")]);
+    for _ in 0..2 {
+        let scraped = scrape(&targets).await;
+        let success = scraped[0].result.as_ref().expect("it answers");
+        assert_eq!(success.page.n_samples(), 0);
+        assert_eq!(success.counts.dropped(DropReason::OtherTarget), 3);
+        assert!(scraped[0].meta().is_up);
+        let meta = scraped[0].meta();
+        assert_eq!((meta.n_samples, meta.n_kept, meta.n_added), (3, 0, 0));
+        let last = targets.last_scrapes()[0].1.clone().expect("it was scraped");
+        assert_eq!((last.remark, last.error), (Some(Remark::SameAsKubelet), None));
+    }
 }
 
 /// The value of a meta series of a job.

@@ -3,13 +3,15 @@
 //! `${NAME}` is replaced in `url`, in the names of files, in `server_name`, in `username` and in `params`; not in rules,
 //! where `${1}` is a group.
 
+mod url;
+
 use std::{collections::BTreeMap, path::PathBuf, time::Duration};
 
-use http::Uri;
 use serde::Deserialize;
 use serde_saphyr::Spanned;
 
-use super::{ConfigError, Context, units};
+use self::url::url;
+use super::{ConfigError, Context, local::Expected, units};
 use crate::{
     labelling::relabel::{Rules, RulesError, rule::RuleConfig},
     source::upstream::client::config::{
@@ -43,6 +45,8 @@ pub struct ScrapeConfig {
     pub limits: ScrapeLimits,
     /// What is done to each series.
     pub rules: Vec<RuleConfig>,
+    /// Whether it is sure to be there.
+    pub expected: Expected,
 }
 
 /// `honor_labels`.
@@ -243,6 +247,7 @@ impl RawScrape {
             },
             rules: check_rules("metric_relabel_configs", self.metric_relabel_configs)
                 .map_err(error)?,
+            expected: Expected::Surely,
         })
     }
 }
@@ -281,38 +286,6 @@ impl RawTls {
                 Verification::Required
             },
         })
-    }
-}
-
-/// The URL with its parameters; none if it is none.
-fn url(
-    text: &str,
-    params: &BTreeMap<String, Vec<String>>,
-    context: &Context<'_>,
-) -> Result<Option<Uri>, ConfigError> {
-    let mut text = text.to_owned();
-    for (name, values) in params {
-        for value in values {
-            text.push(if text.contains('?') { '&' } else { '?' });
-            percent_encode(name, &mut text);
-            text.push('=');
-            percent_encode(&context.expand("params", value)?, &mut text);
-        }
-    }
-    let url: Option<Uri> = text.parse().ok();
-    let is_http = |url: &Uri| matches!(url.scheme_str(), Some("http" | "https"));
-    Ok(url.filter(|url| is_http(url) && url.host().is_some_and(|host| !host.is_empty())))
-}
-
-fn percent_encode(text: &str, out: &mut String) {
-    const DIGITS: &[u8; 16] = b"0123456789ABCDEF";
-    let digit = |value: u8| DIGITS.get(usize::from(value)).map_or('0', |digit| char::from(*digit));
-    for byte in text.bytes() {
-        if byte.is_ascii_alphanumeric() || b"-._~".contains(&byte) {
-            out.push(char::from(byte));
-        } else {
-            out.extend(['%', digit(byte >> 4), digit(byte & 0xf)]);
-        }
     }
 }
 

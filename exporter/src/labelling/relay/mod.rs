@@ -155,6 +155,8 @@ pub enum DropReason {
     Misplaced,
     /// Its target has too many families.
     FamilyLimit,
+    /// Another target is the same process, and has it, too.
+    OtherTarget,
 }
 
 /// Whom a sample is about.
@@ -264,6 +266,15 @@ impl Counts {
         self.n_by_owner.get(kind as usize).copied().unwrap_or_default()
     }
 
+    /// Takes all samples that were kept as dropped for that reason.
+    pub fn drop_kept(&mut self, reason: DropReason) {
+        if let Some(n_dropped) = self.n_dropped.get_mut(reason as usize) {
+            *n_dropped += std::mem::take(&mut self.n_kept);
+        }
+        self.n_by_owner = Default::default();
+        self.n_added = 0;
+    }
+
     fn drop_one(&mut self, reason: DropReason) {
         if let Some(n_dropped) = self.n_dropped.get_mut(reason as usize) {
             *n_dropped += 1;
@@ -287,8 +298,14 @@ impl Counts {
 
 impl DropReason {
     /// All of them, in the order of their numbers.
-    pub const ALL: [Self; 5] =
-        [Self::Malformed, Self::Rule, Self::Duplicate, Self::Misplaced, Self::FamilyLimit];
+    pub const ALL: [Self; 6] = [
+        Self::Malformed,
+        Self::Rule,
+        Self::Duplicate,
+        Self::Misplaced,
+        Self::FamilyLimit,
+        Self::OtherTarget,
+    ];
 
     /// The value of a label.
     #[must_use]
@@ -299,6 +316,7 @@ impl DropReason {
             Self::Duplicate => "duplicate",
             Self::Misplaced => "misplaced",
             Self::FamilyLimit => "family_limit",
+            Self::OtherTarget => "other_target",
         }
     }
 }

@@ -110,7 +110,7 @@ mod tests {
         });
         check(
             &[drop, rename],
-            &[0, 3, 0, 0, 0],
+            &[0, 3, 0, 0, 0, 0],
             Format::Text004,
             expect![[r#"
                 # HELP c_total H.
@@ -140,7 +140,7 @@ mod tests {
         };
         check(
             &[merge, unname],
-            &[0, 4, 1, 0, 0],
+            &[0, 4, 1, 0, 0, 0],
             Format::Text004,
             expect![[r#"
                 # HELP c_total H.
@@ -155,7 +155,7 @@ mod tests {
         let keep = rule(RuleConfig { action: Some("keep".into()), ..RuleConfig::default() });
         check(
             &[keep],
-            &[0; 5],
+            &[0; 6],
             Format::OpenMetrics100,
             expect![[r##"
                 # TYPE c counter

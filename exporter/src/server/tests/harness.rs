@@ -113,6 +113,7 @@ impl App for TestApp {
             kubernetes: Vec::new(),
             probes: vec![ProbeState { name: "cpu_throttle".to_owned(), attachment }],
             sources: Vec::new(),
+            targets_from: String::new(),
             targets: Vec::new(),
         }
     }
