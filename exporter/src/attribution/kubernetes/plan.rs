@@ -30,6 +30,8 @@ pub(super) enum End {
     Done,
     /// A watch that ended before anything came.
     Empty,
+    /// The server cannot begin a watch with all pods, and says so.
+    NotStreaming,
     /// By an error.
     Failed {
         kind: ErrorKind,
@@ -38,12 +40,14 @@ pub(super) enum End {
     },
 }
 
-/// Whether the server can begin a watch with all pods (Kubernetes 1.34, in beta since 1.32).
+/// Whether the server is believed to be able to begin a watch with all pods (Kubernetes 1.34, in beta since 1.32).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Streaming {
-    NotTried,
-    Works,
-    Refused,
+    /// Until it is known better.
+    Supposed,
+    /// It said that it cannot, or never began. What it said is forgotten when a connection is lost, which is how a server
+    /// is replaced by a newer one.
+    Unsupported,
 }
 
 /// Where the watch of the pods is.
@@ -63,7 +67,7 @@ pub(super) struct Plan {
 impl Plan {
     pub(super) fn new() -> Self {
         Self {
-            streaming: Streaming::NotTried,
+            streaming: Streaming::Supposed,
             at: None,
             newest: None,
             page: None,
@@ -77,7 +81,7 @@ impl Plan {
         if let Some(version) = &self.at {
             return Ask::Watch(version.clone());
         }
-        if self.streaming != Streaming::Refused {
+        if self.streaming == Streaming::Supposed {
             return Ask::Stream;
         }
         let from = match (&self.page, &self.newest) {
@@ -101,7 +105,6 @@ impl Plan {
 
     /// All pods came at the beginning of a watch.
     pub(super) fn streamed(&mut self, version: &str) {
-        self.streaming = Streaming::Works;
         self.synced(version);
     }
 
@@ -123,6 +126,10 @@ impl Plan {
                 Duration::ZERO
             }
             End::Empty => self.backoff.after_failure(&mut self.jitter),
+            End::NotStreaming => {
+                self.streaming = Streaming::Unsupported;
+                Duration::ZERO
+            }
             End::Failed { kind, retry_after } => self.failed(asked, kind, retry_after),
         }
     }
@@ -142,15 +149,12 @@ impl Plan {
             kind,
             ErrorKind::Expired | ErrorKind::Refused | ErrorKind::Server | ErrorKind::Protocol
         );
+        if kind == ErrorKind::Connection {
+            self.streaming = Streaming::Supposed;
+        }
         match asked {
-            // An old server, or one that has it switched off: the list is asked for at once.
-            Ask::Stream
-                if self.streaming == Streaming::NotTried
-                    && (kind == ErrorKind::Refused || kind == ErrorKind::Timeout) =>
-            {
-                self.streaming = Streaming::Refused;
-                return Duration::ZERO;
-            }
+            // A server that knows nothing of such watches and sends what it likes, or one that is too busy for them.
+            Ask::Stream if kind == ErrorKind::Timeout => self.streaming = Streaming::Unsupported,
             // Whatever the reason (410, or 500 where the version is the one that was compacted): a version that a watch
             // cannot go on from is of no use.
             Ask::Watch(_) if is_refusal => {
@@ -192,7 +196,7 @@ mod tests {
     /// A plan that watches from a version of an old server.
     fn watching() -> Plan {
         let mut plan = Plan::new();
-        fail(&mut plan, ErrorKind::Refused);
+        assert_eq!(plan.ended(&Ask::Stream, End::NotStreaming), Duration::ZERO);
         assert!(plan.page("5", ""));
         plan
     }
@@ -214,7 +218,7 @@ mod tests {
     #[test]
     fn an_old_server_is_asked_for_a_list_at_once() {
         let mut plan = Plan::new();
-        assert_eq!(fail(&mut plan, ErrorKind::Refused), Duration::ZERO);
+        assert_eq!(plan.ended(&Ask::Stream, End::NotStreaming), Duration::ZERO);
         assert_eq!(plan.next(), Ask::List(ListFrom::Cache));
         assert!(!plan.page("5", "token"));
         assert_eq!(plan.next(), Ask::List(ListFrom::Page("token".into())));
@@ -238,6 +242,37 @@ mod tests {
             };
             assert_eq!(plan.next(), expected, "{kind:?}");
         }
+    }
+
+    #[test]
+    fn a_server_that_cannot_stream_is_not_asked_again_before_it_may_be_another() {
+        let mut plan = watching();
+        for _ in 0..3 {
+            fail(&mut plan, ErrorKind::Expired);
+            assert_eq!(plan.next(), Ask::List(ListFrom::NotOlderThan("5".into())));
+            assert!(plan.page("5", ""));
+        }
+        fail(&mut plan, ErrorKind::Connection);
+        assert_eq!(plan.next(), Ask::Watch("5".into()), "what is known is gone on from");
+        fail(&mut plan, ErrorKind::Expired);
+        assert_eq!(plan.next(), Ask::Stream);
+    }
+
+    #[test]
+    fn a_server_that_can_no_longer_stream_is_listed() {
+        let mut plan = Plan::new();
+        plan.streamed("7");
+        fail(&mut plan, ErrorKind::Connection);
+        fail(&mut plan, ErrorKind::Expired);
+        assert_eq!(plan.ended(&Ask::Stream, End::NotStreaming), Duration::ZERO);
+        assert_eq!(plan.next(), Ask::List(ListFrom::NotOlderThan("7".into())));
+    }
+
+    #[test]
+    fn a_server_that_never_begins_to_stream_is_listed() {
+        let mut plan = Plan::new();
+        fail(&mut plan, ErrorKind::Timeout);
+        assert_eq!(plan.next(), Ask::List(ListFrom::Cache));
     }
 
     #[test]

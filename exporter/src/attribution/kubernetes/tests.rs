@@ -230,8 +230,9 @@ async fn an_old_server_is_listed_and_watched_from_there() {
     let view = kubernetes.view(|_| true);
     assert_eq!(view.pod_named("n9e", "new").unwrap().pod.uid.as_str(), "new-uid");
     let status = kubernetes.status();
-    // What an old server says to a streaming list is counted, and no reason to worry.
     assert_eq!(status.state, SyncState::Watching);
+    assert!(status.errors.is_empty(), "to be old is no error: {:?}", status.errors);
+    assert_eq!(status.last_error, None);
 }
 
 #[tokio::test]
@@ -247,7 +248,7 @@ async fn what_a_watch_cannot_go_on_from_is_listed_anew_and_nothing_is_lost() {
         ),
     ];
     for refusal in refusals {
-        let (_server, kubeconfig) = Server::start([
+        let (server, kubeconfig) = Server::start([
             Answer::Json(422, NO_STREAM.into()),
             Answer::Json(200, LIST.into()),
             refusal.clone(),
@@ -261,6 +262,8 @@ async fn what_a_watch_cannot_go_on_from_is_listed_anew_and_nothing_is_lost() {
             status.n_resyncs == 1 && status.state == SyncState::Watching
         })
         .await;
+        let n_streams = server.paths().iter().filter(|path| path.contains("sendInitial")).count();
+        assert_eq!(n_streams, 1, "that the server cannot stream is remembered");
     }
 }
 

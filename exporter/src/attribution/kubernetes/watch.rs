@@ -53,6 +53,11 @@ pub(super) async fn follow(api: &Api, shared: &Shared, plan: &mut Plan, patience
         let end = match outcome {
             Ok(()) if !matches!(ask, Ask::List(_)) && began.elapsed() < SHORT_WATCH => End::Empty,
             Ok(()) => End::Done,
+            Err(error) if ask == Ask::Stream && error.kind() == ErrorKind::Refused => {
+                // Part of how old servers are, so no error; if they mean another part of the request, the list shows it.
+                debug!(error = one_line(&error), "the API server cannot stream a list");
+                End::NotStreaming
+            }
             Err(error) => {
                 shared.watch_failed(&ask, &error);
                 End::Failed { kind: error.kind(), retry_after: error.retry_after() }
@@ -193,9 +198,8 @@ impl Shared {
             Ask::Watch(_) | Ask::Stream => Operation::Watch,
         };
         let state = match error.kind() {
-            // Part of how servers are: an old one that cannot stream, and a version that is gone.
+            // Part of how servers are.
             ErrorKind::Expired => None,
-            ErrorKind::Refused if matches!(ask, Ask::Stream) => None,
             ErrorKind::Unauthorized => Some(SyncState::Unauthorized),
             ErrorKind::Forbidden => Some(SyncState::Forbidden),
             _ => Some(SyncState::Retrying),
