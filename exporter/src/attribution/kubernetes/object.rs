@@ -319,3 +319,94 @@ fn pod_state(metadata: &RawMetadata, spec: &RawSpec, status: &RawStatus) -> PodS
         started: time(&status.start_time),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::RawPod;
+    use crate::{
+        attribution::kubernetes::{
+            pod::{ContainerKind, Pod},
+            testing,
+            wanted::Wanted,
+        },
+        subject::{ContainerId, PodUid},
+    };
+
+    const CURRENT: &str = "0a2e309d1da55c741068db3a2bce1ceac4c93cbffe201e7ae3b86e26a12dfc35";
+    const LAST: &str = "29b53e1ea263256bd966d553ec4438c02f0fe94552217dda71e1cb4476cfb8d6";
+
+    fn pod(spec: &str, status: &str, metadata: &str) -> Pod {
+        let text = format!(
+            r#"{{"metadata":{{"name":"p","namespace":"n","uid":"u",{metadata}"labels":{{"a":"b"}}}},"spec":{spec},"status":{status}}}"#
+        );
+        serde_json::from_str::<RawPod>(&text).unwrap().prune(&testing::all()).unwrap()
+    }
+
+    #[test]
+    fn containers_of_every_kind_have_the_ids_of_every_runtime() {
+        let spec = r#"{
+            "initContainers":[{"name":"init"},{"name":"mesh","restartPolicy":"Always"}],
+            "containers":[{"name":"main"},{"name":"waits"}],
+            "ephemeralContainers":[{"name":"debug"}]}"#;
+        let status = r#"{
+            "initContainerStatuses":[
+                {"name":"mesh","containerID":"containerd://m"},
+                {"name":"init","containerID":"docker://i","state":{"terminated":{"containerID":"docker://i"}}}],
+            "containerStatuses":[{"name":"waits","containerID":""},{"name":"main","containerID":"cri-o://c"}],
+            "ephemeralContainerStatuses":[{"name":"debug","containerID":"containerd://d"}]}"#;
+        let pod = pod(spec, status, "");
+        let found: Vec<_> = pod
+            .containers
+            .iter()
+            .map(|one| (&*one.name, one.kind, one.ids.iter().map(ContainerId::as_str).collect()))
+            .collect();
+        let expected: [(&str, ContainerKind, Vec<&str>); 5] = [
+            ("init", ContainerKind::Init, vec!["i"]),
+            ("mesh", ContainerKind::Sidecar, vec!["m"]),
+            ("main", ContainerKind::Regular, vec!["c"]),
+            ("waits", ContainerKind::Regular, vec![]),
+            ("debug", ContainerKind::Ephemeral, vec!["d"]),
+        ];
+        assert_eq!(found, expected);
+    }
+
+    #[test]
+    fn the_last_incarnation_of_a_container_is_known_too() {
+        let last = format!(r#"{{"terminated":{{"containerID":"containerd://{LAST}"}}}}"#);
+        let check = |status: &str, expected: &[&str]| {
+            let status = format!(r#"{{"containerStatuses":[{{"name":"main",{status}}}]}}"#);
+            let pod = pod(r#"{"containers":[{"name":"main"}]}"#, &status, "");
+            let ids: Vec<_> = pod.containers[0].ids.iter().map(ContainerId::as_str).collect();
+            assert_eq!(ids, expected, "{status}");
+        };
+        let current = format!(r#""containerID":"containerd://{CURRENT}""#);
+        check(&format!(r#"{current},"lastState":{last}"#), &[CURRENT, LAST]);
+        check(&format!(r#""containerID":"","lastState":{last}"#), &[LAST]);
+        // In a crash loop the status has the one that ended as the current one, and again as the last one.
+        check(&format!(r#""containerID":"containerd://{LAST}","lastState":{last}"#), &[LAST]);
+    }
+
+    #[test]
+    fn a_mirror_pod_tells_the_uid_that_the_kubelet_uses() {
+        let check = |hash: &str, expected: Option<&str>| {
+            let annotations =
+                format!(r#""annotations":{{"kubernetes.io/config.mirror":"{hash}"}},"#);
+            let uid = pod("{}", "{}", &annotations).static_uid;
+            assert_eq!(uid.as_ref().map(PodUid::as_str), expected);
+        };
+        check("0123456789abcdef0123456789ABCDEF", Some("0123456789abcdef0123456789abcdef"));
+        check("39ce9bbc-6da2-4a5a-9143-d95138dfd72e", None);
+        check("", None);
+    }
+
+    #[test]
+    fn what_is_not_wanted_is_not_kept() {
+        let text = r#"{"metadata":{"name":"p","namespace":"n","uid":"u","labels":{"a":"b"}},"spec":{"containers":[{"name":"main"}]},"status":{"phase":"Running"}}"#;
+        let pod = serde_json::from_str::<RawPod>(text).unwrap().prune(&Wanted::default()).unwrap();
+        assert_eq!((pod.metadata.labels.len(), pod.state), (0, None));
+        assert_eq!(pod.containers[0].state, None);
+        let nameless = r#"{"metadata":{"namespace":"n","uid":"u"}}"#;
+        let nameless: RawPod = serde_json::from_str(nameless).unwrap();
+        assert_eq!(nameless.prune(&Wanted::default()), None);
+    }
+}

@@ -284,6 +284,17 @@ mod tests {
     }
 
     #[test]
+    fn an_hour_without_a_server_is_waited_for_in_half_minutes() {
+        let (mut plan, mut waited, mut n_requests) = (watching(), Duration::ZERO, 0);
+        while waited < Duration::from_hours(1) {
+            waited += fail(&mut plan, ErrorKind::Connection);
+            n_requests += 1;
+        }
+        assert!(n_requests < 250, "{n_requests} requests");
+        assert_eq!(plan.next(), Ask::Watch("5".into()), "nothing is known to be lost");
+    }
+
+    #[test]
     fn the_server_is_left_alone_as_long_as_it_asks() {
         let mut plan = watching();
         let retry_after = Some(Duration::from_secs(50));

@@ -184,3 +184,84 @@ fn less_hash<'a>(replica_set: &'a Controller, pod: &Pod) -> Option<&'a str> {
     let name = replica_set.name.strip_suffix(hash)?.strip_suffix('-')?;
     (!name.is_empty()).then_some(name)
 }
+
+#[cfg(test)]
+mod tests {
+    use std::{
+        sync::Arc,
+        time::{Duration, Instant},
+    };
+
+    use super::{AttributedPod, Walk};
+    use crate::attribution::kubernetes::{
+        jitter::Jitter,
+        owners::{Object, Owners, Unread},
+        pod::{Controller, Pod},
+        testing,
+        wanted::Wanted,
+    };
+
+    /// What the server says of the object that is asked for.
+    type Answer = Option<Result<Option<Controller>, Unread>>;
+
+    /// A pod of that controller, once what is needed of its first owner was read.
+    fn attributed(
+        controller: Option<Controller>,
+        answer: Answer,
+        wanted: &Wanted,
+    ) -> AttributedPod {
+        let pod =
+            Pod { controller, template_hash: Some("5d9c".into()), ..testing::pod("u", "p", &[]) };
+        let (pod, node, now) = (Arc::new(pod), Arc::from("node"), Instant::now());
+        let mut owners = Owners::new(10, Duration::from_mins(5));
+        let walk = |owners: &Owners| {
+            let mut walk = Walk { wanted, owners, node: &node, needed: Vec::new() };
+            (walk.attribute(&pod), walk.needed)
+        };
+        let (_, needed) = walk(&owners);
+        if let (Some(key), Some(answer)) = (needed.first(), answer) {
+            owners.need(key, now);
+            let object = answer.map(|controller| Object { controller, ..Object::default() });
+            owners.answer(key, object, now, &mut Jitter::default());
+        }
+        walk(&owners).0
+    }
+
+    #[test]
+    fn the_workload_is_the_last_controller_that_is_known() {
+        let check = |controller: Option<(&str, &str, &str)>,
+                     answer: Answer,
+                     expected: Option<&str>| {
+            let controller =
+                controller.map(|(api, kind, name)| testing::controller(api, kind, name));
+            let pod = attributed(controller, answer, &Wanted::default());
+            let deployment = pod.deployment.as_deref().unwrap_or("none");
+            let found = pod.workload.map(|one| format!("{} {}, {deployment}", one.kind, one.name));
+            assert_eq!(found.as_deref(), expected);
+        };
+        let by = |api: &str, kind: &str, name: &str| -> Answer {
+            Some(Ok(Some(testing::controller(api, kind, name))))
+        };
+        let replica_set = Some(("apps/v1", "ReplicaSet", "web-5d9c"));
+        check(replica_set, None, None);
+        check(replica_set, by("apps/v1", "Deployment", "web"), Some("deployment web, web"));
+        check(replica_set, Some(Ok(None)), Some("replicaset web-5d9c, none"));
+        check(replica_set, Some(Err(Unread::Failed)), Some("deployment web, web"));
+        let foreign = by("argoproj.io/v1alpha1", "Rollout", "web");
+        check(replica_set, foreign, Some("rollout web, none"));
+        let odd = Some(("apps/v1", "ReplicaSet", "web"));
+        check(odd, Some(Err(Unread::NotFound)), Some("replicaset web, none"));
+
+        let job = Some(("batch/v1", "Job", "backup-1"));
+        check(job, by("batch/v1", "CronJob", "backup"), Some("cronjob backup, none"));
+        check(job, Some(Ok(None)), Some("job backup-1, none"));
+        check(job, Some(Err(Unread::Failed)), Some("job backup-1, none"));
+
+        check(Some(("apps/v1", "StatefulSet", "db")), None, Some("statefulset db, none"));
+        check(Some(("apps/v1", "DaemonSet", "agent")), None, Some("daemonset agent, none"));
+        let controller = Some(("v1", "ReplicationController", "old"));
+        check(controller, None, Some("replicationcontroller old, none"));
+        check(Some(("v1", "Node", "node")), None, Some("staticpod p, none"));
+        check(None, None, Some("barepod p, none"));
+    }
+}
