@@ -226,7 +226,8 @@ fn kubernetes(agent: &Agent, config: &Config) -> Vec<Finding> {
         return vec![ok("kubernetes", reason.into())];
     };
     let mut findings = vec![pods_of_node(&status)];
-    for (resource, message) in status.forbidden.iter().filter(|(resource, _)| **resource != "pods")
+    for (resource, message) in
+        status.forbidden.iter().filter(|(resource, _)| &***resource != "pods")
     {
         findings.push(fail(
             &format!("kubernetes {resource}"),

@@ -141,7 +141,7 @@ impl KubernetesMetrics {
         }
         self.forbidden.reset();
         for resource in status.forbidden.keys() {
-            self.forbidden.with_label_values(&[resource]).set(1);
+            self.forbidden.with_label_values(&[&**resource]).set(1);
         }
         let numbers = &status.numbers;
         self.pods.with_label_values(&["live"]).set(gauge(numbers.n_live));

@@ -331,7 +331,7 @@ mod tests {
         let mut metrics = SelfMetrics::new("1.2.3").unwrap();
         metrics.follow_kubernetes().unwrap();
         let mut status = KubernetesStatus::new("test".into(), "node".into());
-        status.forbidden.insert("pods", "no".into());
+        status.forbidden.insert("pods".into(), "no".into());
         status.errors.insert((Operation::Watch, "forbidden"), 1);
         metrics.record_kubernetes(&status, (0, 0), Instant::now());
         let state = Ok(HookKind::Fentry);

@@ -10,8 +10,10 @@ use serde::{Deserialize, de::DeserializeOwned};
 use tokio::time;
 
 use super::{
+    discovery::{Place, Places, RawResources},
     object::{RawMetadata, RawObject, RawPod},
-    owners::ObjectKey,
+    owners::{ForeignKind, ObjectKey, ObjectKind},
+    path::{escaped, group_path},
 };
 
 /// How long a request may take that is no watch.
@@ -36,6 +38,7 @@ const METADATA_ONLY: &str =
 pub(super) struct Api {
     client: Client,
     node: String,
+    places: Places,
 }
 
 /// Where a list begins.
@@ -201,7 +204,7 @@ impl From<RawStatus> for ApiError {
 
 impl Api {
     pub(super) fn new(client: Client, node: &str) -> Self {
-        Self { client, node: escaped(node) }
+        Self { client, node: escaped(node), places: Places::default() }
     }
 
     /// One page of the pods of this node.
@@ -239,16 +242,41 @@ impl Api {
 
     /// The metadata of one object, out of the server's cache.
     pub(super) async fn metadata(&self, key: &ObjectKey) -> Result<RawMetadata, ApiError> {
-        let (group, resource) = key.kind.resource();
-        let namespace = if key.namespace.is_empty() {
-            String::new()
-        } else {
-            format!("/namespaces/{}", escaped(&key.namespace))
+        let place = match &key.kind {
+            ObjectKind::Foreign(kind) => self.place(kind).await?,
+            own => Place { resource: own.name().into(), is_namespaced: !key.namespace.is_empty() },
         };
-        let name = escaped(&key.name);
+        let group = group_path(key.kind.api_version());
+        let namespace = if place.is_namespaced {
+            format!("/namespaces/{}", escaped(&key.namespace))
+        } else {
+            String::new()
+        };
+        let (resource, name) = (escaped(&place.resource), escaped(&key.name));
         let path = format!("{group}{namespace}/{resource}/{name}?resourceVersion=0");
         let object: RawObject = self.get(&path, METADATA_ONLY, MAX_OBJECT_BYTES).await?;
         Ok(object.metadata)
+    }
+
+    /// Whether the metadata of an object can be asked for without asking where it is.
+    pub(super) fn knows_place(&self, kind: &ObjectKind) -> bool {
+        !matches!(kind, ObjectKind::Foreign(kind) if self.places.get(kind).is_none())
+    }
+
+    /// Where a foreign kind is: asked once, and again only if there is none.
+    async fn place(&self, kind: &ForeignKind) -> Result<Place, ApiError> {
+        if let Some(place) = self.places.get(kind) {
+            return Ok(place);
+        }
+        let path = group_path(&kind.api_version);
+        let resources: RawResources = self.get(&path, "application/json", MAX_OBJECT_BYTES).await?;
+        let place = resources.find(&kind.kind).ok_or_else(|| ApiError::Refused {
+            code: StatusCode::NOT_FOUND.as_u16(),
+            message: format!("the API server has no kind {}", kind.kind),
+            retry_after: None,
+        })?;
+        self.places.put(kind, place.clone());
+        Ok(place)
     }
 
     fn pods(&self) -> String {
@@ -369,33 +397,9 @@ fn retry_after<B>(response: &Response<B>) -> Option<Duration> {
     Some(Duration::from_secs(seconds).min(MAX_RETRY_AFTER))
 }
 
-/// A part of a path or a query, where every byte that could mean something there is escaped.
-fn escaped(text: &str) -> String {
-    let mut escaped = String::with_capacity(text.len());
-    for byte in text.bytes() {
-        if byte.is_ascii_alphanumeric() || b"-._~".contains(&byte) {
-            escaped.push(char::from(byte));
-        } else {
-            escaped.push('%');
-            escaped.extend([byte >> 4, byte & 15].map(hex_digit));
-        }
-    }
-    escaped
-}
-
-fn hex_digit(number: u8) -> char {
-    char::from_digit(number.into(), 16).unwrap_or('0').to_ascii_uppercase()
-}
-
 #[cfg(test)]
 mod tests {
-    use super::{Event, RawStatus, escaped};
-
-    #[test]
-    fn names_cannot_leave_their_place() {
-        assert_eq!(escaped("node-1.example"), "node-1.example");
-        assert_eq!(escaped("a/../b?c=d&e,f"), "a%2F..%2Fb%3Fc%3Dd%26e%2Cf");
-    }
+    use super::{Event, RawStatus};
 
     #[test]
     fn recorded_events_are_understood() {

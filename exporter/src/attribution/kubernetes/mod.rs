@@ -5,9 +5,11 @@
 
 mod api;
 mod connect;
+mod discovery;
 mod jitter;
 mod object;
 mod owners;
+mod path;
 mod plan;
 mod quantity;
 mod reader;

@@ -26,8 +26,8 @@ const ABSENCE_LIFE: Duration = Duration::from_mins(5);
 const FIRST_RETRY: Duration = Duration::from_secs(5);
 const LAST_RETRY: Duration = Duration::from_mins(5);
 
-/// The kinds of objects that are read; the kinds of others are only named.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+/// The kinds of objects that are read.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub(super) enum ObjectKind {
     Namespace,
     Node,
@@ -37,50 +37,76 @@ pub(super) enum ObjectKind {
     DaemonSet,
     Job,
     CronJob,
+    /// Any other controller's. Where it is in the API has to be asked.
+    Foreign(Arc<ForeignKind>),
+}
+
+/// A kind of controllers that is none of the above.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub(super) struct ForeignKind {
+    /// Group and version; the version alone where there is no group.
+    pub(super) api_version: Box<str>,
+    pub(super) kind: Box<str>,
 }
 
 impl ObjectKind {
-    /// The kind of a controller, if it is one of Kubernetes' own.
-    pub(super) fn of(controller: &Controller) -> Option<Self> {
-        match Self::named(&controller.api_version, &controller.kind) {
+    /// The kind of a controller.
+    pub(super) fn of(controller: &Controller) -> Self {
+        let Controller { api_version, kind, .. } = controller;
+        match Self::named(api_version, kind) {
             // Neither controls anything; the node that stands for a static pod's kubelet is looked at by itself.
-            Some(Self::Namespace | Self::Node) | None => None,
+            Self::Namespace | Self::Node => Self::foreign(api_version, kind),
             kind => kind,
         }
     }
 
-    /// The kind of that name, if it is one of these.
-    pub(super) fn named(api_version: &str, kind: &str) -> Option<Self> {
+    /// The kind of that name.
+    pub(super) fn named(api_version: &str, kind: &str) -> Self {
         let group = api_version.split_once('/').map_or("", |(group, _version)| group);
         match (group, kind) {
-            ("", "Namespace") => Some(Self::Namespace),
-            ("", "Node") => Some(Self::Node),
-            ("apps", "ReplicaSet") => Some(Self::ReplicaSet),
-            ("apps", "Deployment") => Some(Self::Deployment),
-            ("apps", "StatefulSet") => Some(Self::StatefulSet),
-            ("apps", "DaemonSet") => Some(Self::DaemonSet),
-            ("batch", "Job") => Some(Self::Job),
-            ("batch", "CronJob") => Some(Self::CronJob),
-            _ => None,
+            ("", "Namespace") => Self::Namespace,
+            ("", "Node") => Self::Node,
+            ("apps", "ReplicaSet") => Self::ReplicaSet,
+            ("apps", "Deployment") => Self::Deployment,
+            ("apps", "StatefulSet") => Self::StatefulSet,
+            ("apps", "DaemonSet") => Self::DaemonSet,
+            ("batch", "Job") => Self::Job,
+            ("batch", "CronJob") => Self::CronJob,
+            _ => Self::foreign(api_version, kind),
         }
     }
 
-    /// The path of the API's group and version, and the name of the resource in it.
-    pub(super) fn resource(self) -> (&'static str, &'static str) {
+    fn foreign(api_version: &str, kind: &str) -> Self {
+        Self::Foreign(Arc::new(ForeignKind { api_version: api_version.into(), kind: kind.into() }))
+    }
+
+    /// Group and version, as in `apiVersion`.
+    pub(super) fn api_version(&self) -> &str {
         match self {
-            Self::Namespace => ("/api/v1", "namespaces"),
-            Self::Node => ("/api/v1", "nodes"),
-            Self::ReplicaSet => ("/apis/apps/v1", "replicasets"),
-            Self::Deployment => ("/apis/apps/v1", "deployments"),
-            Self::StatefulSet => ("/apis/apps/v1", "statefulsets"),
-            Self::DaemonSet => ("/apis/apps/v1", "daemonsets"),
-            Self::Job => ("/apis/batch/v1", "jobs"),
-            Self::CronJob => ("/apis/batch/v1", "cronjobs"),
+            Self::Namespace | Self::Node => "v1",
+            Self::ReplicaSet | Self::Deployment | Self::StatefulSet | Self::DaemonSet => "apps/v1",
+            Self::Job | Self::CronJob => "batch/v1",
+            Self::Foreign(foreign) => &foreign.api_version,
+        }
+    }
+
+    /// What the user is told: the name of the resource or, of a foreign one, the kind.
+    pub(super) fn name(&self) -> &str {
+        match self {
+            Self::Namespace => "namespaces",
+            Self::Node => "nodes",
+            Self::ReplicaSet => "replicasets",
+            Self::Deployment => "deployments",
+            Self::StatefulSet => "statefulsets",
+            Self::DaemonSet => "daemonsets",
+            Self::Job => "jobs",
+            Self::CronJob => "cronjobs",
+            Self::Foreign(foreign) => &foreign.kind,
         }
     }
 
     /// What is kept of the metadata of such an object.
-    pub(super) fn keys(self, wanted: &Wanted) -> Keys {
+    pub(super) fn keys(&self, wanted: &Wanted) -> Keys {
         match self {
             Self::Namespace => wanted.namespace.clone(),
             Self::Node => wanted.node.clone(),

@@ -53,6 +53,10 @@ enum Server {
 async fn read(api: &Api, shared: &Shared, due: Vec<ObjectKey>) -> Server {
     let mut reads = JoinSet::new();
     for key in due {
+        if !api.knows_place(&key.kind) {
+            // The server is asked for it first.
+            shared.asked(Operation::Get);
+        }
         shared.asked(Operation::Get);
         let api = api.clone();
         reads.spawn(async move {
@@ -75,7 +79,7 @@ async fn read(api: &Api, shared: &Shared, due: Vec<ObjectKey>) -> Server {
         }
         let answer = match answer {
             Ok(metadata) => {
-                shared.with_status(|status| status.allowed(key.kind.resource().1));
+                shared.with_status(|status| status.allowed(key.kind.name()));
                 let controller = metadata.controller();
                 let (uid, metadata) = metadata.prune(&key.kind.keys(&shared.wanted));
                 if key.uid.as_deref().is_some_and(|wanted| *wanted != uid) {
@@ -106,7 +110,7 @@ impl Shared {
             // Not an error: owners are deleted before what they own.
             return;
         }
-        let resource = key.kind.resource().1;
+        let resource = key.kind.name();
         let is_news = self
             .with_status(|status| status.failed(Operation::Get, resource, error, Instant::now()));
         let error = one_line(error);

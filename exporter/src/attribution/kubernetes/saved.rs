@@ -71,11 +71,13 @@ pub fn saved_pods(json: &[u8], wanted: Wanted, node: &str) -> Result<Arc<PodView
                 store.put(pod);
                 n_pods += 1;
             }
-        } else if let Some(kind) = ObjectKind::named(&api_version, kind) {
+        } else {
+            let kind = ObjectKind::named(&api_version, kind);
             let RawObject { metadata } = from_value(item)?;
+            let keys = kind.keys(&wanted);
             let place = (kind, metadata.namespace.clone(), metadata.name.clone());
             let controller = metadata.controller();
-            let (uid, metadata) = metadata.prune(&kind.keys(&wanted));
+            let (uid, metadata) = metadata.prune(&keys);
             objects.insert(place, (uid, Object { controller, metadata: metadata.into() }));
         }
     }
@@ -98,7 +100,7 @@ pub fn saved_pods(json: &[u8], wanted: Wanted, node: &str) -> Result<Arc<PodView
 type Objects = HashMap<(ObjectKind, String, String), (String, Object)>;
 
 fn find(objects: &Objects, key: &ObjectKey) -> Result<Object, Unread> {
-    let place = (key.kind, key.namespace.to_string(), key.name.to_string());
+    let place = (key.kind.clone(), key.namespace.to_string(), key.name.to_string());
     let (uid, object) = objects.get(&place).ok_or(Unread::NotFound)?;
     if key.uid.as_deref().is_some_and(|wanted| *wanted != **uid) {
         return Err(Unread::NotFound);

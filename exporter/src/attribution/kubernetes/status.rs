@@ -92,7 +92,7 @@ pub struct KubernetesStatus {
     /// The last error, even if all is well again.
     pub last_error: Option<(Instant, String)>,
     /// What the role does not allow, by resource, in the server's words.
-    pub forbidden: BTreeMap<&'static str, String>,
+    pub forbidden: BTreeMap<Box<str>, String>,
     /// Sizes and losses of what is known.
     pub numbers: StoreNumbers,
 }
@@ -127,7 +127,7 @@ impl KubernetesStatus {
     }
 
     /// A resource was read.
-    pub(super) fn allowed(&mut self, resource: &'static str) {
+    pub(super) fn allowed(&mut self, resource: &str) {
         self.forbidden.remove(resource);
     }
 
@@ -135,14 +135,14 @@ impl KubernetesStatus {
     pub(super) fn failed(
         &mut self,
         operation: Operation,
-        resource: &'static str,
+        resource: &str,
         error: &ApiError,
         now: Instant,
     ) -> bool {
         let (kind, text) = (error.kind(), one_line(error));
         *self.errors.entry((operation, kind.as_str())).or_default() += 1;
         if kind == ErrorKind::Forbidden {
-            self.forbidden.insert(resource, text.clone());
+            self.forbidden.insert(resource.into(), text.clone());
         }
         let is_news = self.last_error.as_ref().is_none_or(|(_, known)| *known != text);
         self.last_error = Some((now, text));

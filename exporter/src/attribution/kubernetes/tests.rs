@@ -20,7 +20,7 @@ use super::{
 };
 
 /// How long a test waits for what must come.
-const DEADLINE: Duration = Duration::from_secs(20);
+const DEADLINE: Duration = Duration::from_mins(1);
 
 const LIST: &str = include_str!("../../../../tests/fixtures/v1.34.9/pods-on-node.json");
 const STREAM: &str =
@@ -31,6 +31,13 @@ const GONE: &str = include_str!("../../../../tests/fixtures/v1.34.9/watch/gone.j
 const FORBIDDEN: &str = include_str!("../../../../tests/fixtures/v1.34.9/api-forbidden.json");
 const REPLICA_SETS: &str =
     include_str!("../../../../tests/fixtures/v1.34.9/replicasets-partial.json");
+
+const ROLLOUTS: &str = r#"{"resources":[{"name":"rollouts/status","kind":"Rollout"},{"name":"rollouts","kind":"Rollout","namespaced":true}]}"#;
+const ROLLOUT: &str =
+    r#"{"message":"no","metadata":{"name":"web","uid":"r","labels":{"team":"sre"}}}"#;
+/// A pod that a Rollout runs without a `ReplicaSet` in between.
+const OF_ROLLOUT: &str = r#"{"type":"ADDED","object":{"metadata":{"name":"web-0","namespace":"n9e","uid":"u","resourceVersion":"999",
+    "ownerReferences":[{"apiVersion":"argoproj.io/v1alpha1","kind":"Rollout","name":"web","uid":"r","controller":true}]}}}"#;
 
 /// One answer of the server.
 #[derive(Clone, Debug)]
@@ -132,7 +139,14 @@ impl Server {
     }
 
     fn object(&self, path: &str) -> Answer {
+        if path == "/apis/argoproj.io/v1alpha1" {
+            return Answer::Json(200, ROLLOUTS.into());
+        }
         let (path, _) = path.split_once('?').unwrap();
+        if path == "/apis/argoproj.io/v1alpha1/namespaces/n9e/rollouts/web" {
+            let status = if self.deployments_forbidden { 403 } else { 200 };
+            return Answer::Json(status, ROLLOUT.into());
+        }
         if self.deployments_forbidden && path.contains("/deployments/") {
             return Answer::Json(403, FORBIDDEN.replace("secrets", "deployments"));
         }
@@ -320,6 +334,26 @@ async fn forbidden_owners_cost_their_labels_and_not_the_names() {
     assert!(status.forbidden.contains_key("deployments"), "{status:?}");
     let view = kubernetes.view(|_| true);
     assert!(view.live().iter().any(|pod| pod.deployment.as_deref() == Some("n9e-webapi")));
+}
+
+#[tokio::test]
+async fn a_foreign_controller_is_found_by_discovery() {
+    for forbidden in [false, true] {
+        let stream = format!("{STREAM}{}\n", OF_ROLLOUT.replace('\n', ""));
+        let (_server, kubeconfig) = Server::start_with([Answer::Open(stream)], forbidden).await;
+        let kubernetes = start(&kubeconfig);
+        eventually(&kubernetes, |status, view| {
+            let pod = view.pod_named("n9e", "web-0");
+            let workload = pod.and_then(|pod| pod.workload.as_ref());
+            let metadata = pod.and_then(|pod| pod.workload_metadata.as_ref());
+            let is_named =
+                workload.is_some_and(|one| (&*one.kind, &*one.name) == ("rollout", "web"));
+            let is_said = status.forbidden.get("Rollout").is_some_and(|text| text.contains("403"));
+            let is_labelled = metadata.and_then(|one| one.label("team")) == Some("sre");
+            is_named && (is_said, is_labelled) == (forbidden, !forbidden)
+        })
+        .await;
+    }
 }
 
 #[tokio::test]

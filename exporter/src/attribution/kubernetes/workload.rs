@@ -71,8 +71,8 @@ impl Walk<'_> {
                 self.run_by(&mut attributed, "staticpod", &pod.name);
             }
             Some(controller) => match ObjectKind::of(controller) {
-                Some(ObjectKind::ReplicaSet) => self.below_replica_set(&mut attributed, controller),
-                Some(ObjectKind::Job) => self.below_job(&mut attributed, controller),
+                ObjectKind::ReplicaSet => self.below_replica_set(&mut attributed, controller),
+                ObjectKind::Job => self.below_job(&mut attributed, controller),
                 _ => self.controlled_by(&mut attributed, controller),
             },
         }
@@ -120,13 +120,11 @@ impl Walk<'_> {
     fn controlled_by(&mut self, attributed: &mut AttributedPod, controller: &Controller) {
         let kind = ObjectKind::of(controller);
         let namespace = &attributed.pod.namespace;
-        if kind == Some(ObjectKind::Deployment) {
+        if kind == ObjectKind::Deployment {
             let key = owner(ObjectKind::Deployment, namespace, controller);
             return self.in_deployment(attributed, key);
         }
-        if let Some(kind) = kind
-            && !self.wanted.workload.is_empty()
-        {
+        if !self.wanted.workload.is_empty() {
             let key = owner(kind, namespace, controller);
             attributed.workload_metadata = self.metadata(key);
         }
