@@ -5,6 +5,10 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use super::pod::Metadata;
 
+/// Most that is kept of one value: annotations hold whole objects, and no label is that long. What is cut here is longer
+/// than a label's value may be, so it is counted where the label is made.
+pub(crate) const MAX_KEPT_BYTES: usize = 512;
+
 /// Keys by the object that they are taken from.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Wanted {
@@ -90,7 +94,11 @@ impl KeySet {
         let mut kept: Vec<(Box<str>, Box<str>)> = pairs
             .into_iter()
             .filter(|(key, _)| self.contains(key))
-            .map(|(key, value)| (key.into(), value.into()))
+            .map(|(key, mut value)| {
+                let end = value.floor_char_boundary(MAX_KEPT_BYTES);
+                value.truncate(end);
+                (key.into(), value.into())
+            })
             .collect();
         kept.shrink_to_fit();
         kept
@@ -106,7 +114,7 @@ impl KeySet {
 
 #[cfg(test)]
 mod tests {
-    use super::Keys;
+    use super::{Keys, MAX_KEPT_BYTES};
 
     #[test]
     fn only_what_is_wanted_is_kept() {
@@ -126,6 +134,13 @@ mod tests {
         assert_eq!(kept.annotations.len(), 2);
         assert_eq!(kept.annotation("example.com/a"), Some("example.com/a!"));
         assert_eq!(kept.annotation("region"), None);
+
+        let mut all = Keys::default();
+        all.annotations.add_prefix("");
+        let long = format!("{}ü", "x".repeat(MAX_KEPT_BYTES - 1));
+        let kept = all.prune(given(&[]), [("whole-object".to_owned(), long)].into());
+        let n_bytes = kept.annotation("whole-object").map(str::len);
+        assert_eq!(n_bytes, Some(MAX_KEPT_BYTES - 1), "a character is cut as a whole");
 
         let mut all = Keys::default();
         all.labels.add_prefix("");

@@ -15,7 +15,7 @@ use super::{
 };
 use crate::attribution::kubernetes::{
     pod::Metadata,
-    wanted::{KeySet, Keys, Wanted},
+    wanted::{KeySet, Keys, MAX_KEPT_BYTES, Wanted},
     workload::AttributedPod,
 };
 
@@ -23,6 +23,8 @@ use crate::attribution::kubernetes::{
 pub const MAX_LABELS: usize = 32;
 /// Longest value: that of a label has 63 bytes, but an annotation may have 256 kB.
 pub const MAX_VALUE_BYTES: usize = 256;
+const _: () =
+    assert!(MAX_VALUE_BYTES < MAX_KEPT_BYTES, "what was cut before must be seen to be too long");
 
 /// All rules, in the order of the configuration.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
