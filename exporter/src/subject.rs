@@ -1,6 +1,6 @@
 //! Vocabulary of whom a measurement is about. No IO, no clock.
 
-use std::fmt;
+use std::{fmt, sync::Arc};
 
 use podmeter_common::owner::REMAINDER;
 
@@ -51,14 +51,15 @@ impl fmt::Display for CgroupId {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct NetworkNamespaceId(pub u64);
 
-/// A container's id as its runtime gave it: 64 lower-case hexadecimal digits for containerd, CRI-O, Docker and Podman.
+/// A container's id as its runtime gave it: 64 lower-case hexadecimal digits for containerd, CRI-O, Docker and Podman. Its
+/// copies share one text.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub struct ContainerId(String);
+pub struct ContainerId(Arc<str>);
 
 impl ContainerId {
     /// Takes an id that the caller has recognised in a path.
     #[must_use]
-    pub fn new(id: impl Into<String>) -> Self {
+    pub fn new(id: impl Into<Arc<str>>) -> Self {
         Self(id.into())
     }
 
@@ -71,15 +72,21 @@ impl ContainerId {
 
 /// A pod's UID as the kubelet wrote it into the cgroup path, with dashes.
 ///
-/// A static pod has the 32 hexadecimal digits of its config hash here, not the UID of its mirror pod.
+/// Its copies share one text. A static pod has the 32 hexadecimal digits of its config hash here, not the UID of its mirror pod.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub struct PodUid(String);
+pub struct PodUid(Arc<str>);
 
 impl PodUid {
     /// Takes a UID that the caller has recognised in a path.
     #[must_use]
-    pub fn new(uid: impl Into<String>) -> Self {
+    pub fn new(uid: impl Into<Arc<str>>) -> Self {
         Self(uid.into())
+    }
+
+    /// Whether this is a copy of the other, so that both are one text in memory.
+    #[must_use]
+    pub fn is_copy_of(&self, other: &Self) -> bool {
+        Arc::ptr_eq(&self.0, &other.0)
     }
 
     /// The UID as text.

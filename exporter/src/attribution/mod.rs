@@ -14,7 +14,7 @@ use std::{
 
 pub use self::naming::{Names, Part};
 use self::{
-    kubernetes::view::PodView,
+    kubernetes::{pod::Pod, view::PodView},
     namespace::{NamespaceOwner, NamespaceOwners},
     naming::{Namer, Neighbours},
 };
@@ -71,6 +71,27 @@ impl Identity {
             Self::Pod { pod_uid, .. } => Some(pod_uid),
             Self::Monitor | Self::Other { .. } => None,
         }
+    }
+
+    /// The same, with the pod's copies of UID and container id instead of those read from the path: a pod has several
+    /// cgroups, and they need not have the same text each. `None` where there is nothing to be replaced.
+    fn in_texts_of(&self, pod: &Pod) -> Option<Self> {
+        if *self.pod_uid()? != pod.uid || self.pod_uid()?.is_copy_of(&pod.uid) {
+            return None;
+        }
+        let mut same = self.clone();
+        match &mut same {
+            Self::Container { pod_uid, container_id, .. } => {
+                *pod_uid = Some(pod.uid.clone());
+                let mut ids = pod.containers.iter().flat_map(|container| &container.ids);
+                if let Some(id) = ids.find(|id| *id == container_id) {
+                    *container_id = id.clone();
+                }
+            }
+            Self::Pod { pod_uid, .. } => *pod_uid = pod.uid.clone(),
+            Self::Monitor | Self::Other { .. } => {}
+        }
+        Some(same)
     }
 }
 
@@ -158,6 +179,11 @@ impl Snapshot {
         let namer = Namer { pods: &pods, neighbours: &neighbours };
         for (&id, row) in &mut self.rows {
             row.names = namer.name(id, &row.identity, row.names.take());
+            if let Some(names) = &row.names
+                && let Some(identity) = row.identity.in_texts_of(&names.pod.pod)
+            {
+                row.identity = Arc::new(identity);
+            }
         }
         if let (Some(snapshot), Some(io)) = (&mut self.io, tree.own_io()) {
             snapshot.name(Arc::clone(&pods), io);
@@ -243,7 +269,7 @@ impl Snapshot {
 mod tests {
     use std::{sync::Arc, time::Instant};
 
-    use super::{Identity, Snapshot};
+    use super::{Identity, Snapshot, kubernetes::testing};
     use crate::{
         cgroup::tree::{CgroupEntry, CgroupTree, State},
         subject::{CgroupId, PodUid},
@@ -286,6 +312,20 @@ mod tests {
         snapshot.follow(&tree);
         assert_eq!(snapshot.io_identity(CgroupId(1)), Some(&pod()));
         assert_eq!(snapshot.identity(CgroupId(1)), Some(&Identity::Other { path: root }));
+    }
+
+    #[test]
+    fn what_is_named_has_the_texts_of_its_pod() {
+        let (id, uid) = ("a".repeat(64), "01234567-89ab-cdef-0123-456789abcdef");
+        let path = Arc::from(format!("{POD}/{id}"));
+        let tree: CgroupTree = [entry(2, &path, State::Live)].into_iter().collect();
+        let mut snapshot = Snapshot::of(&tree);
+        let before = snapshot.identity(CgroupId(2)).cloned();
+        let pods = testing::view(vec![testing::pod(uid, "web-0", &[("web", &[&id])])]);
+        snapshot.name(Arc::clone(&pods), &tree);
+        assert_eq!(snapshot.identity(CgroupId(2)), before.as_ref(), "it is the same as before");
+        let pod_uid = snapshot.identity(CgroupId(2)).and_then(Identity::pod_uid);
+        assert!(pod_uid.unwrap().is_copy_of(&pods.live()[0].pod.uid));
     }
 
     #[test]
