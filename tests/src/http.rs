@@ -5,8 +5,8 @@ use std::{fs, path::Path, sync::Arc, time::Duration};
 use serde_json::Value;
 use ureq::{
     Agent, Body,
-    http::Response,
-    tls::{Certificate, RootCerts, TlsConfig},
+    http::{Method, Request, Response},
+    tls::{Certificate, ClientCert, PrivateKey, RootCerts, TlsConfig},
 };
 
 /// Longest that a test waits for an answer.
@@ -59,8 +59,57 @@ pub fn try_get_https(
     trust: Trust<'_>,
     headers: &[(&str, &str)],
 ) -> Result<Answer, ureq::Error> {
+    get_with(&agent(Some(tls(trust, None)?)), url, headers)
+}
+
+/// Somebody whom a server knows by a certificate, and who keeps connections for further requests.
+#[derive(Clone, Debug)]
+pub struct Client {
+    agent: Agent,
+}
+
+impl Client {
+    /// The holder of a certificate and its key, which are in these files, for a server whose certificate the authority
+    /// signed.
+    #[must_use]
+    pub fn new(authority: &Path, certificate: &Path, key: &Path) -> Self {
+        let read = |file: &Path| fs::read(file).expect("the file can be read");
+        let certificate = Certificate::from_pem(&read(certificate)).expect("a certificate");
+        let key = PrivateKey::from_pem(&read(key)).expect("a key");
+        let own = ClientCert::new_with_certs(&[certificate], key);
+        let tls = tls(Trust::Authority(authority), Some(own)).expect("a certificate");
+        Self { agent: agent(Some(tls)) }
+    }
+
+    /// Asks for a URL.
+    #[must_use]
+    pub fn get(&self, url: &str) -> Answer {
+        get_with(&self.agent, url, &[]).unwrap_or_else(|error| panic!("GET {url}: {error}"))
+    }
+
+    /// Sends a JSON document by POST.
+    #[must_use]
+    pub fn post(&self, url: &str, body: &Value) -> Answer {
+        self.send(Method::POST, url, body)
+    }
+
+    /// Sends a JSON document by PUT.
+    #[must_use]
+    pub fn put(&self, url: &str, body: &Value) -> Answer {
+        self.send(Method::PUT, url, body)
+    }
+
+    fn send(&self, method: Method, url: &str, body: &Value) -> Answer {
+        let request = Request::builder().method(method.clone()).uri(url);
+        let request = request.header("Content-Type", "application/json").body(body.to_string());
+        let sent = self.agent.run(request.expect("the URL is valid"));
+        sent.and_then(answer).unwrap_or_else(|error| panic!("{method} {url}: {error}"))
+    }
+}
+
+fn tls(trust: Trust<'_>, own: Option<ClientCert>) -> Result<TlsConfig, ureq::Error> {
     let provider = Arc::new(rustls::crypto::ring::default_provider());
-    let tls = TlsConfig::builder().unversioned_rustls_crypto_provider(provider);
+    let tls = TlsConfig::builder().unversioned_rustls_crypto_provider(provider).client_cert(own);
     let tls = match trust {
         Trust::Authority(file) => {
             let pem = fs::read(file).expect("the authority's certificate can be read");
@@ -69,7 +118,7 @@ pub fn try_get_https(
         }
         Trust::Anybody => tls.disable_verification(true),
     };
-    get_with(&agent(Some(tls.build())), url, headers)
+    Ok(tls.build())
 }
 
 /// Sends a JSON document.

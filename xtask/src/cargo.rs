@@ -64,6 +64,11 @@ pub(crate) fn build_fuzz() -> Result<PathBuf> {
     built(&mut command, "fuzz")
 }
 
+/// Builds a bench of the tests' package, which needs their harness, and gives its path.
+pub(crate) fn build_bench(name: &str) -> Result<PathBuf> {
+    executable(&["build", "--package", "podmeter-tests", "--bench", name], name, Build::Debug)
+}
+
 /// Builds and gives the path of the executable of that name.
 fn executable(words: &[&str], name: &str, build: Build) -> Result<PathBuf> {
     let mut command = cargo();

@@ -1,6 +1,6 @@
 //! Series have the names and labels that a real API server tells, whatever becomes of it, with the role of `deploy/` alone.
 
-use std::{path::Path, process::Command};
+use std::{path::Path, process::Command, time::Instant};
 
 use podmeter_tests::{
     cgroup::{Hierarchy, TestCgroup},
@@ -180,12 +180,15 @@ fn expect_container(exporter: &Exporter, io: &ContainerIo, region: &str, dept: &
         ("region", region),
         ("dept", dept),
     ];
+    let began = Instant::now();
     let page = wait_until(&format!("region={region} and dept={dept} are on the page"), || {
         let page = Page::of(exporter);
         let n_webapi = page.lines("podmeter_cpu_quota_cores", &[("container", "webapi")]).len();
         assert_eq!(n_webapi, 1, "the container's series is there, and once:\n{}", page.0);
         (!page.lines("podmeter_cpu_quota_cores", &labels).is_empty()).then_some(page)
     });
+    let seconds = began.elapsed().as_secs_f64();
+    println!("report: labels | region={region}, dept={dept} | on the page after {seconds:.2} s");
     io.expect_on(&page, &labels);
 }
 

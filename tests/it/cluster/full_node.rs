@@ -4,7 +4,10 @@ use std::{collections::BTreeMap, time::Instant};
 
 use podmeter_tests::{
     cgroup::Hierarchy,
-    cluster::{Cluster, wait_until},
+    cluster::{
+        Cluster, wait_until,
+        workload::{controller, owned_by},
+    },
     exporter::Exporter,
     tools::podmeter,
 };
@@ -31,27 +34,8 @@ fn create(cluster: &Cluster, path: &str, objects: &[Value]) -> BTreeMap<String, 
     items.iter().map(named).collect()
 }
 
-/// A controller with a name, for pods with a label of that name.
-fn controller(kind: &str, name: &str, app: &str, owners: &Value) -> Value {
-    json!({
-        "apiVersion": "apps/v1",
-        "kind": kind,
-        "metadata": {
-            "name": name, "namespace": "n9e", "labels": { "dept": "cloud" }, "ownerReferences": owners,
-        },
-        "spec": {
-            "selector": { "matchLabels": { "app": app } },
-            "template": {
-                "metadata": { "labels": { "app": app } },
-                "spec": { "containers": [{ "name": "main", "image": "main" }] },
-            },
-        },
-    })
-}
-
-fn owned_by(kind: &str, name: &str, uids: &BTreeMap<String, String>) -> Value {
-    let uid = uids.get(name).expect("it was created");
-    json!([{ "apiVersion": "apps/v1", "kind": kind, "name": name, "uid": uid, "controller": true }])
+fn uid<'a>(uids: &'a BTreeMap<String, String>, name: &str) -> &'a str {
+    uids.get(name).expect("it was created")
 }
 
 /// Creates the Deployments, their `ReplicaSet`s and the pods; gives the pods' UIDs.
@@ -65,7 +49,7 @@ fn fill(cluster: &Cluster) -> BTreeMap<String, String> {
     let deployments = create(cluster, &path("deployments"), &deployments);
 
     let owned = |n| {
-        let owners = owned_by("Deployment", &app(n), &deployments);
+        let owners = owned_by("Deployment", &app(n), uid(&deployments, &app(n)));
         controller("ReplicaSet", &replica_set(n), &app(n), &owners)
     };
     let replica_sets: Vec<Value> = (0..N_DEPLOYMENTS).map(owned).collect();
@@ -79,7 +63,9 @@ fn fill(cluster: &Cluster) -> BTreeMap<String, String> {
             "kind": "Pod",
             "metadata": {
                 "name": format!("pod-{n}"), "namespace": "n9e", "labels": labels,
-                "ownerReferences": owned_by("ReplicaSet", &replica_set(owner), &replica_sets),
+                "ownerReferences": owned_by(
+                    "ReplicaSet", &replica_set(owner), uid(&replica_sets, &replica_set(owner)),
+                ),
             },
             "spec": { "nodeName": "node-1", "containers": [{ "name": "main", "image": "main" }] },
         })

@@ -9,6 +9,7 @@ mod etcd;
 pub mod kubectl;
 pub mod node;
 pub mod service_account;
+pub mod workload;
 
 use std::{
     fs::{self, OpenOptions},
@@ -25,12 +26,15 @@ use tempfile::TempDir;
 
 use self::{
     api_server::ApiServer,
-    certificates::Certificates,
+    certificates::{Certificates, Pair},
     etcd::Etcd,
     kubectl::{Credentials, Kubectl},
     service_account::ServiceAccount,
 };
-use crate::tools::{Process, tool};
+use crate::{
+    http::Client,
+    tools::{Process, tool},
+};
 
 /// How long a test waits for a component: on a busy machine the API server alone takes half a minute to start.
 pub const PATIENCE: Duration = Duration::from_mins(3);
@@ -72,6 +76,7 @@ struct Options<'a> {
 #[derive(Debug)]
 pub struct Cluster {
     kubectl: Kubectl,
+    admin: Pair,
     certificates: Certificates,
     programs: Programs,
     // Ends before its etcd.
@@ -108,7 +113,7 @@ impl Cluster {
         let kubeconfig =
             kubectl::kubeconfig(dir.path(), "admin", api_server.url(), ca_file, &credentials);
         let kubectl = Kubectl::new(&programs, dir.path(), kubeconfig);
-        let cluster = Self { kubectl, certificates, programs, api_server, etcd, dir };
+        let cluster = Self { kubectl, admin, certificates, programs, api_server, etcd, dir };
         cluster.api_server.wait_until_ready(&cluster.certificates);
         cluster
     }
@@ -136,6 +141,12 @@ impl Cluster {
     #[must_use]
     pub fn kubectl(&self) -> &Kubectl {
         &self.kubectl
+    }
+
+    /// The administrator over HTTP, where `kubectl` would take too long: a thousand objects, or more.
+    #[must_use]
+    pub fn client(&self) -> Client {
+        Client::new(self.ca_file(), &self.admin.certificate, &self.admin.key)
     }
 
     /// Writes the status of an object, as its controller or the kubelet would.

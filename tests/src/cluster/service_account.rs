@@ -11,8 +11,8 @@ use serde_json::{Value, json};
 use super::{Cluster, kubectl::Kubectl};
 use crate::tools::write;
 
-/// Shortest life of a token that the API server grants.
-const TOKEN_SECONDS: u32 = 600;
+/// Life of a token: longer than any test or bench.
+const TOKEN_SECONDS: u32 = 3600;
 
 /// A folder with `token`, `ca.crt` and `namespace`.
 #[derive(Debug)]

@@ -1,5 +1,6 @@
 //! `cargo xtask bench`: what the exporter costs on this machine.
 
+mod attribution;
 mod cgroups;
 mod exporter;
 mod limits;
@@ -19,7 +20,9 @@ pub(crate) struct Options {
 enum Part {
     /// Measure what each probe costs per event, and how much it slows down what causes the events.
     Probes(probes::Options),
-    /// Be one of the loads of that, and print how often it was done per second.
+    /// Measure what it costs to know the pods, in a cluster full of objects.
+    Attribution(attribution::Options),
+    /// Be one of the loads of `probes`, and print how often it was done per second.
     #[command(hide = true)]
     Load(load::Options),
 }
@@ -29,6 +32,7 @@ pub(crate) fn run(options: &Options) -> Result<()> {
     match &options.part {
         None => limits::run(),
         Some(Part::Probes(options)) => probes::run(options),
+        Some(Part::Attribution(options)) => attribution::run(options),
         Some(Part::Load(options)) => load::run(options),
     }
 }
