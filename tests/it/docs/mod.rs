@@ -1,5 +1,6 @@
 //! The generated documents are current: `cargo xtask docs` writes them.
 
+mod dashboards;
 mod kernels;
 
 use std::fmt::Write as _;

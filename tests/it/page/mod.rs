@@ -2,6 +2,7 @@
 
 mod alerts;
 mod command_line;
+mod dashboards;
 mod endpoint;
 mod offline;
 mod parts;
