@@ -98,11 +98,12 @@ impl Waiting {
         self.0 != Self::NOBODY && self.0 >> TIME_BITS == tag(pid)
     }
 
-    /// For how long it has waited.
+    /// For how long it has waited; 0 if that seems to end before it began, which takes clocks of CPUs that differ.
     #[must_use]
     #[inline(always)]
     pub const fn duration_ns(self, now_ns: u64) -> u64 {
-        (now_ns | 1).wrapping_sub(self.0) & TIME_MASK
+        let duration_ns = (now_ns | 1).wrapping_sub(self.0) & TIME_MASK;
+        if duration_ns > TIME_MASK / 2 { 0 } else { duration_ns }
     }
 }
 
@@ -129,6 +130,7 @@ mod tests {
         check(4_194_303, 1_000, 3_000, 2_000);
         check(65_537, TIME_MASK, TIME_MASK + 12, 12);
         check(65_536, u64::MAX, u64::MAX, 0);
+        check(1, 3_000, 1_000, 0);
     }
 
     #[test]

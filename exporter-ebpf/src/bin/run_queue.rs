@@ -1,7 +1,7 @@
 //! How long tasks that could run waited for a CPU, per cgroup.
 //!
-//! Hooks: the raw tracepoints `sched_switch`, `sched_wakeup` and `sched_wakeup_new`, in this order, so that no task is
-//! noted as waiting whose start nobody sees.
+//! Hooks: the tracepoints `sched_switch`, `sched_wakeup` and `sched_wakeup_new`, in this order, so that no task is noted
+//! as waiting whose start nobody sees: with types (`tp_btf`), or raw, where the types of the kernel's fields do not fit.
 //! Where `sched_switch` has the two tasks among its arguments differs: behind `preempt` up to 5.17 and since 6.0, behind
 //! `prev_state` as well in between.
 //!
@@ -9,10 +9,10 @@
 //!
 //! Reads: a task begins to wait when it is woken, or when it is switched out and could go on (it was preempted, or its
 //! `__state` is running); it ends when it is switched in.
-//! `sched_wakeup` is also given for a task that already waits, which begins nothing, and for one that runs, whose word is
-//! written anew when it is switched out.
+//! `sched_wakeup` is also given for a task that already waits, and for one that runs, both of which begin nothing.
 //! The argument `prev_state` is not used: older kernels say "sleeping" there of a task that found a signal and goes on.
-//! The time is of `CLOCK_MONOTONIC`, and counts for the cgroup that the task is in when it gets the CPU.
+//! The time is that of the run queue (`rq->clock`), by raw tracepoints that of `CLOCK_MONOTONIC`, and counts for the cgroup
+//! that the task is in when it gets the CPU.
 //! Time behind a CPU quota is in it, as it is in `/proc/<pid>/schedstat`.
 //!
 //! Cost: O(1) per event, without a hash map but for the cgroup's histogram: who waits since when stands in an array,
@@ -25,24 +25,61 @@
 
 use aya_ebpf::{
     helpers::bpf_ktime_get_ns,
-    macros::{map, raw_tracepoint},
+    macros::{btf_tracepoint, map, raw_tracepoint},
     maps::{Array, HashMap},
-    programs::RawTracePointContext,
+    programs::{BtfTracePointContext, RawTracePointContext},
 };
 use podmeter_common::{
     owner::REMAINDER,
     run_queue::{BOUNDS_NS, MAX_CGROUPS, N_SLOTS, Waiting, Waits},
     skip::Skip,
 };
-use podmeter_ebpf::{histogram, kernel, offsets, owner, table};
+use podmeter_ebpf::{
+    histogram,
+    kernel::{self, Any, Arguments, Memory, Typed},
+    offsets, owner, table,
+};
 
 offsets! {
     /// `task_struct.pid`: the number of the thread.
     TASK_PID;
     /// `task_struct.__state`, `state` before 5.14: 0 where it could run; the upper half of the older one is not used.
     TASK_STATE;
+    /// `task_struct.on_cpu`: 1 while it runs; an int in 6.18, of which the lowest byte is used, and a byte in 7.3.
+    TASK_ON_CPU;
+    /// `task_struct.se.cfs_rq`: the queue of its cgroup on its CPU, whatever class the task is of.
+    TASK_CFS_RQ;
+    /// `cfs_rq.rq`: the CPU's run queue.
+    CFS_RQ_RQ;
+    /// `rq.clock`.
+    RQ_CLOCK;
     /// Not an offset: which argument of `sched_switch` is the task that is switched out; the next one is switched in.
     SWITCH_PREV;
+}
+
+/// What time it is, by the way that is cheapest for programs that read in one way.
+trait Clock: Memory {
+    /// The time, in nanoseconds of a clock that all programs of this hook share.
+    fn now(task: usize) -> u64;
+}
+
+impl Clock for Typed {
+    /// That of the run queue of the task's CPU, which the kernel has just brought up to date, and takes for its own
+    /// account.
+    #[inline(always)]
+    fn now(task: usize) -> u64 {
+        let rq = Self::read(Self::read(task, &TASK_CFS_RQ), &CFS_RQ_RQ);
+        Self::read(rq, &RQ_CLOCK)
+    }
+}
+
+impl Clock for Any {
+    #[inline(always)]
+    fn now(_task: usize) -> u64 {
+        // JUSTIFICATION: helpers of the kernel are foreign functions.
+        // SAFETY: it takes nothing and always answers.
+        unsafe { bpf_ktime_get_ns() }
+    }
 }
 
 /// Waits by cgroup id.
@@ -57,72 +94,83 @@ static WAITING: Array<u64> = Array::with_max_entries(N_SLOTS, 0);
 #[map]
 static SKIPPED: table::Skipped = table::skipped();
 
+#[btf_tracepoint(function = "sched_switch")]
+fn sched_switch(context: BtfTracePointContext) -> i32 {
+    switch::<Typed>(&context)
+}
+
 #[raw_tracepoint(tracepoint = "sched_switch")]
-fn sched_switch(context: RawTracePointContext) -> i32 {
-    // The verifier takes no index that is not in the program's text, and the tracepoint none that it does not have.
-    let (first, second): (usize, usize) = (context.arg(1), context.arg(2));
-    let (prev, next) =
-        if kernel::global(&SWITCH_PREV) == 1 { (first, second) } else { (second, context.arg(3)) };
-    let is_preempted = context.arg::<u64>(0) & 0xff != 0;
-    // JUSTIFICATION: helpers of the kernel are foreign functions.
-    // SAFETY: it takes nothing and always answers.
-    let now = unsafe { bpf_ktime_get_ns() };
-    let goes_on = is_preempted || kernel::read::<u32>(prev, &TASK_STATE) == TASK_RUNNING;
-    leave(prev, goes_on.then_some(now));
-    end(next, now);
-    0
+fn raw_sched_switch(context: RawTracePointContext) -> i32 {
+    switch::<Any>(&context)
+}
+
+#[btf_tracepoint(function = "sched_wakeup")]
+fn sched_wakeup(context: BtfTracePointContext) -> i32 {
+    woken::<Typed>(context.get(0))
 }
 
 #[raw_tracepoint(tracepoint = "sched_wakeup")]
-fn sched_wakeup(context: RawTracePointContext) -> i32 {
-    woken(context.arg(0))
+fn raw_sched_wakeup(context: RawTracePointContext) -> i32 {
+    woken::<Any>(context.get(0))
+}
+
+#[btf_tracepoint(function = "sched_wakeup_new")]
+fn sched_wakeup_new(context: BtfTracePointContext) -> i32 {
+    woken::<Typed>(context.get(0))
 }
 
 #[raw_tracepoint(tracepoint = "sched_wakeup_new")]
-fn sched_wakeup_new(context: RawTracePointContext) -> i32 {
-    woken(context.arg(0))
+fn raw_sched_wakeup_new(context: RawTracePointContext) -> i32 {
+    woken::<Any>(context.get(0))
+}
+
+#[inline(always)]
+fn switch<M: Clock>(context: &impl Arguments) -> i32 {
+    // The verifier takes no index that is not in the program's text, and the tracepoint none that it does not have.
+    let (first, second) = (context.get(1), context.get(2));
+    let (prev, next) =
+        if kernel::global(&SWITCH_PREV) == 1 { (first, second) } else { (second, context.get(3)) };
+    let is_preempted = context.get(0) & 0xff != 0;
+    let now = M::now(next);
+    let goes_on = is_preempted || M::read::<u32>(prev, &TASK_STATE) == TASK_RUNNING;
+    if goes_on {
+        begin(M::read(prev, &TASK_PID), now);
+    }
+    end::<M>(next, now);
+    0
 }
 
 /// A task begins to wait, if it does not wait already.
 ///
-/// The kernel says the same of a task that runs, when it was about to sleep and need not any more: its word is written
-/// again when it is switched out.
+/// The kernel says the same of a task that runs, when it was about to sleep and need not any more; whoever says so holds
+/// the lock under which the task would have left its CPU, or is that task.
 #[inline(always)]
-fn woken(task: usize) -> i32 {
-    let pid: u32 = kernel::read(task, &TASK_PID);
-    let Some(slot) = slot(pid) else {
+fn woken<M: Clock>(task: usize) -> i32 {
+    if M::read::<u8>(task, &TASK_ON_CPU) != 0 {
         return 0;
-    };
-    let found = read(slot);
-    if found == Waiting::NOBODY {
-        // JUSTIFICATION: helpers of the kernel are foreign functions.
-        // SAFETY: it takes nothing and always answers.
-        write(slot, Waiting::since(pid, unsafe { bpf_ktime_get_ns() }).word());
-    } else if !Waiting::of(found).is(pid) {
-        table::skip(&SKIPPED, Skip::InFlightFull);
     }
+    begin(M::read(task, &TASK_PID), M::now(task));
     0
 }
 
-/// A task gives its CPU back: it waits from now on, or it sleeps.
+/// Notes that a task waits; of one that waits already, the first moment stays.
 #[inline(always)]
-fn leave(task: usize, since: Option<u64>) {
-    let pid: u32 = kernel::read(task, &TASK_PID);
+fn begin(pid: u32, now: u64) {
     let Some(slot) = slot(pid) else {
         return;
     };
     let found = read(slot);
-    if found == Waiting::NOBODY || Waiting::of(found).is(pid) {
-        write(slot, since.map_or(Waiting::NOBODY, |now| Waiting::since(pid, now).word()));
-    } else if since.is_some() {
+    if found == Waiting::NOBODY {
+        write(slot, Waiting::since(pid, now).word());
+    } else if !Waiting::of(found).is(pid) {
         table::skip(&SKIPPED, Skip::InFlightFull);
     }
 }
 
 /// A task gets a CPU.
 #[inline(always)]
-fn end(task: usize, now: u64) {
-    let pid: u32 = kernel::read(task, &TASK_PID);
+fn end<M: Clock>(task: usize, now: u64) {
+    let pid: u32 = M::read(task, &TASK_PID);
     let Some(slot) = slot(pid) else {
         return;
     };
@@ -132,7 +180,7 @@ fn end(task: usize, now: u64) {
         return;
     }
     write(slot, Waiting::NOBODY);
-    count(owner::of_task::<kernel::Any>(task), waiting.duration_ns(now));
+    count(owner::of_task::<M>(task), waiting.duration_ns(now));
 }
 
 /// The word of a task; none of the idle tasks, which are all 0, one per CPU, and wait for nothing.

@@ -6,10 +6,10 @@ use podmeter::{
     source::probe::{self, HookKind, OffReason, PROBES, ProbeHost},
 };
 
-use super::{block_io, network};
+use super::{block_io, network, run_queue};
 
 /// The probes that read nothing by address, but through typed pointers, or nothing at all.
-const ALLOWED: &[&str] = &["block_io", "network"];
+const ALLOWED: &[&str] = &["block_io", "network", "run_queue"];
 
 #[test]
 fn probes_say_that_they_may_not_read_memory_and_the_others_count() {
@@ -34,4 +34,5 @@ fn probes_say_that_they_may_not_read_memory_and_the_others_count() {
     }
     network::check_the_hosts_namespace();
     block_io::check_direct_io(HookKind::BtfTracepoint, "direct");
+    run_queue::check_busy(HookKind::BtfTracepoint, "preempted");
 }

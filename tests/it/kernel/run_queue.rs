@@ -25,12 +25,24 @@ const NO_LOSS: &[&str] = &["no_entry"];
 
 #[test]
 fn a_busy_task_among_others_waits_as_long_as_schedstat_says() {
-    let (Some(hierarchy), Some(mut probe)) = (hierarchy(), start()) else { return };
+    check_busy(HookKind::BtfTracepoint, "preempted");
+}
+
+/// What reads by helper measures the same.
+#[test]
+fn by_raw_tracepoint_a_busy_task_waits_as_long_as_well() {
+    check_busy(HookKind::RawTracepoint, "raw_tracepoint, preempted");
+}
+
+/// Also under lockdown=confidentiality, by typed reads.
+pub(super) fn check_busy(hook: HookKind, case: &str) {
+    let probe = TestProbe::start("run_queue", &[hook]);
+    let (Some(hierarchy), Some(mut probe)) = (hierarchy(), probe) else { return };
     let known = hierarchy.create("busy");
     let mut rivals = hierarchy.create("rivals-of-the-busy");
     rivals.burn(rivals_of_all_cpus());
     let mut task = TestTask::busy(&known);
-    compare(&mut probe, (&known, &mut task), "preempted", Duration::from_secs(1), |_| {});
+    compare(&mut probe, (&known, &mut task), case, Duration::from_secs(1), |_| {});
 }
 
 #[test]
@@ -89,7 +101,7 @@ fn compare(
 }
 
 fn start() -> Option<TestProbe> {
-    TestProbe::start("run_queue", &[HookKind::RawTracepoint])
+    TestProbe::start("run_queue", &[HookKind::BtfTracepoint])
 }
 
 /// So many that a task has to wait on whichever CPU it is.

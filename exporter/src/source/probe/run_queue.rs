@@ -26,19 +26,38 @@ pub(super) const PROBE: ProbeDef = ProbeDef {
     metrics: &[LATENCY],
     instead: "the time in which tasks of each cgroup waited for CPU (podmeter_pressure_seconds_total, cgroup v2)",
     switch: Switch::Off,
-    hooks: &[HookDef {
-        kind: HookKind::RawTracepoint,
-        // The switch first: a task that is noted as waiting must be seen when it gets its CPU.
-        programs: &[
-            ProgramDef::required("sched_switch", "sched_switch"),
-            ProgramDef::required("sched_wakeup", "sched_wakeup"),
-            ProgramDef::required("sched_wakeup_new", "sched_wakeup_new"),
-        ],
-        memory: KernelMemory::Read,
-        globals,
-    }],
+    // In each, the switch first: a task that is noted as waiting must be seen when it gets its CPU.
+    hooks: &[
+        HookDef {
+            kind: HookKind::BtfTracepoint,
+            programs: &[
+                ProgramDef::required("sched_switch", "sched_switch"),
+                ProgramDef::required("sched_wakeup", "sched_wakeup"),
+                ProgramDef::required("sched_wakeup_new", "sched_wakeup_new"),
+            ],
+            memory: KernelMemory::Typed,
+            globals: typed_globals,
+        },
+        HookDef {
+            kind: HookKind::RawTracepoint,
+            programs: &[
+                ProgramDef::required("raw_sched_switch", "sched_switch"),
+                ProgramDef::required("raw_sched_wakeup", "sched_wakeup"),
+                ProgramDef::required("raw_sched_wakeup_new", "sched_wakeup_new"),
+            ],
+            memory: KernelMemory::Read,
+            globals,
+        },
+    ],
     tables: &[WAITS],
-    skips: &[Skip::Folded, Skip::Lost, Skip::InFlightFull, Skip::NoEntry, Skip::NoOwner],
+    skips: &[
+        Skip::Folded,
+        Skip::Lost,
+        Skip::InFlightFull,
+        Skip::ClockBackwards,
+        Skip::NoEntry,
+        Skip::NoOwner,
+    ],
     names: no_names,
     read,
 };
@@ -78,11 +97,27 @@ fn globals(types: &KernelTypes, host: &ProbeHost) -> Result<Globals, BtfError> {
     } else {
         types.offset("task_struct", "state", 8)?
     };
+    // An int in 6.18, of which the lowest byte is used, and a byte in 7.3.
+    let on_cpu = types
+        .offset("task_struct", "on_cpu", 1)
+        .or_else(|_| types.offset("task_struct", "on_cpu", 4))?;
     let mut globals = owner::task_globals(types, host)?;
     globals.extend([
         ("TASK_PID", types.offset("task_struct", "pid", 4)?),
         ("TASK_STATE", state),
+        ("TASK_ON_CPU", on_cpu),
         ("SWITCH_PREV", prev),
+    ]);
+    Ok(globals)
+}
+
+/// The same, and the way to the clock of a task's run queue.
+fn typed_globals(types: &KernelTypes, host: &ProbeHost) -> Result<Globals, BtfError> {
+    let mut globals = globals(types, host)?;
+    globals.extend([
+        ("TASK_CFS_RQ", types.offset("task_struct", "se.cfs_rq", 8)?),
+        ("CFS_RQ_RQ", types.offset("cfs_rq", "rq", 8)?),
+        ("RQ_CLOCK", types.offset("rq", "clock", 8)?),
     ]);
     Ok(globals)
 }
