@@ -28,10 +28,18 @@ pub enum IpFamily {
 pub struct Flow {
     /// Bytes of all packets, with the IP header of each and without link headers.
     pub bytes: u64,
-    /// Packets as they are on the wire.
-    pub packets: u64,
-    /// Socket buffers that carried them; one may hold many packets of one TCP connection.
+    /// Socket buffers that carried the packets; one may hold many packets of one TCP connection.
     pub buffers: u64,
+    /// Packets of the wire that buffers held beyond their first; few buffers have any.
+    pub more_packets: u64,
+}
+
+impl Flow {
+    /// Packets as they are on the wire.
+    #[must_use]
+    pub fn packets(&self) -> u64 {
+        self.buffers + self.more_packets
+    }
 }
 
 /// What the map `TRAFFIC` holds for one owner (key: a cgroup's 64-bit id, or a network namespace's inode number).
@@ -88,7 +96,7 @@ impl IpFamily {
 }
 
 impl Counts for Traffic {
-    const ZERO: Self = Self { flows: [Flow { bytes: 0, packets: 0, buffers: 0 }; N_FLOWS] };
+    const ZERO: Self = Self { flows: [Flow { bytes: 0, buffers: 0, more_packets: 0 }; N_FLOWS] };
 }
 
 #[cfg(feature = "user")]

@@ -14,6 +14,10 @@ pub enum SocketOwner {
     NetworkNamespace = 1,
 }
 
+/// How much of a socket is read at once where a packet's owner is its network namespace: up to the cache line's end,
+/// and past `skc_net`.
+pub const SOCK_HEAD_BYTES: u32 = 64;
+
 /// A key of a map of counts.
 pub trait Key: Copy + PartialEq + 'static {
     /// One for each remainder that there is; user space makes their entries before the first event.

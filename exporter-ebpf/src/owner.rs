@@ -1,11 +1,13 @@
 //! Whose an event is: the 64-bit id of a cgroup, or the inode number of a network namespace.
 
+use core::mem::MaybeUninit;
+
 use aya_ebpf::{
     bindings::__sk_buff,
-    helpers::{bpf_probe_read_kernel, bpf_skb_cgroup_id},
+    helpers::{bpf_skb_cgroup_id, generated::bpf_probe_read_kernel},
     programs::SkBuffContext,
 };
-use podmeter_common::owner::{REMAINDER, SocketOwner};
+use podmeter_common::owner::{REMAINDER, SOCK_HEAD_BYTES, SocketOwner};
 
 use crate::{
     kernel::{self, Any, Memory},
@@ -137,28 +139,42 @@ const TCP_NEW_SYN_RECV: u8 = 12;
 pub fn of_packet(context: &SkBuffContext) -> u64 {
     let skb = context.skb.skb;
     if kernel::global(&SOCKET_OWNER) == SocketOwner::NetworkNamespace as usize {
-        return of_net::<Any>(Any::read(sock_of(skb), &SOCK_NET));
+        return of_net::<Any>(net_of_packet(skb));
     }
     // JUSTIFICATION: the helper is the only way to the socket's cgroup.
     // SAFETY: the context is valid as long as the program runs.
     unsafe { bpf_skb_cgroup_id(skb) }
 }
 
-/// The address of a packet's socket.
+/// The network namespace of a packet's socket: a `struct net`.
 ///
-/// The verifier knows the context's pointer to it and forbids to add to that; a copy by helper is a mere number.
+/// The verifier knows the context's pointer to the socket and forbids to add to it, but lets the helper have it: what
+/// is read is the socket's head up to that field.
 #[inline(always)]
-fn sock_of(skb: *mut __sk_buff) -> usize {
+fn net_of_packet(skb: *mut __sk_buff) -> usize {
     // JUSTIFICATION: the context is reached by pointer.
     // SAFETY: it is valid as long as the program runs.
     let field = unsafe { &raw const (*skb).__bindgen_anon_2 };
     // JUSTIFICATION: the socket stands in a union.
     // SAFETY: the union holds nothing but that pointer.
-    let sock = unsafe { field.cast::<usize>().read() };
-    // JUSTIFICATION: the helper makes a number of the pointer.
-    // SAFETY: it reads this program's own stack.
-    unsafe { bpf_probe_read_kernel(&raw const sock) }.unwrap_or_default()
+    let sock = unsafe { field.cast::<*const SockHead>().read() };
+    let offset = kernel::global(&SOCK_NET);
+    let mut head = MaybeUninit::<SockHead>::uninit();
+    // JUSTIFICATION: aya's wrapper would copy once more what it has read.
+    // SAFETY: the helper fills all of the head, with zeros where the address is bad.
+    let error =
+        unsafe { bpf_probe_read_kernel(head.as_mut_ptr().cast(), SOCK_HEAD_BYTES, sock.cast()) };
+    if error != 0 || offset > size_of::<SockHead>() - size_of::<usize>() {
+        return 0;
+    }
+    let field = head.as_ptr().wrapping_byte_add(offset).cast::<usize>();
+    // JUSTIFICATION: where the field is in the head is not known when this is compiled.
+    // SAFETY: the head is filled, the field lies in it, and any word is a value.
+    unsafe { field.read_volatile() }
 }
+
+/// The first words of a socket.
+type SockHead = [usize; SOCK_HEAD_BYTES as usize / size_of::<usize>()];
 
 /// The inode number of a `struct net`.
 #[inline(always)]

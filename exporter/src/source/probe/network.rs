@@ -76,7 +76,7 @@ type Count = fn(&Flow) -> u64;
 
 /// The families with what they count.
 const FAMILIES: [(&Desc, Count); 3] =
-    [(&BYTES, |flow| flow.bytes), (&PACKETS, |flow| flow.packets), (&BUFFERS, |flow| flow.buffers)];
+    [(&BYTES, |flow| flow.bytes), (&PACKETS, Flow::packets), (&BUFFERS, |flow| flow.buffers)];
 
 fn read(maps: &mut Reader<'_>) -> Result<Vec<Family>, MapError> {
     let entries = maps.entries::<u64, Traffic>(&TRAFFIC)?.into_iter();
@@ -97,7 +97,7 @@ fn samples(subject: Subject, traffic: &Traffic, count: Count) -> Vec<Sample> {
         .flat_map(|direction| IpFamily::ALL.map(|family| (direction, family)));
     let sample = |(direction, family): (Direction, IpFamily)| {
         let flow = traffic.flows.get(flow_idx(direction, family))?;
-        if flow.packets == 0 {
+        if flow.buffers == 0 {
             return None;
         }
         let labels = [("direction", direction.as_str()), ("ip_family", family.as_str())];
@@ -126,7 +126,7 @@ mod tests {
     fn only_flows_that_there_were_have_series() {
         let mut traffic = Traffic::ZERO;
         traffic.flows[flow_idx(Direction::Receive, IpFamily::V6)] =
-            Flow { bytes: 3000, packets: 2, buffers: 1 };
+            Flow { bytes: 3000, buffers: 1, more_packets: 1 };
         let subject = Subject::Cgroup(CgroupId(7));
         let found = FAMILIES.map(|(desc, count)| {
             let [sample] = samples(subject, &traffic, count).try_into().unwrap();

@@ -1,6 +1,6 @@
 //! Whose an event is: what the programs must know to find it out, and whom the number in a map's key means.
 
-use podmeter_common::owner::SocketOwner;
+use podmeter_common::owner::{SOCK_HEAD_BYTES, SocketOwner};
 
 use super::{
     btf::{BtfError, KernelTypes},
@@ -53,10 +53,21 @@ pub(super) fn packet_globals(types: &KernelTypes, host: &ProbeHost) -> Result<Gl
 
 /// What `owner::of_net` of the programs and the way to it read.
 fn namespace_globals(types: &KernelTypes) -> Result<Globals, BtfError> {
-    Ok(vec![
-        ("SOCK_NET", types.offset("sock", "__sk_common.skc_net.net", 8)?),
-        ("NET_INUM", types.offset("net", "ns.inum", 4)?),
-    ])
+    const NAME: &str = "sock";
+    const FIELD: &str = "__sk_common.skc_net.net";
+    const POINTER_BYTES: u32 = 8;
+
+    let place = types.offset(NAME, FIELD, POINTER_BYTES)?;
+    if place + POINTER_BYTES > SOCK_HEAD_BYTES {
+        let found = format!("at byte {place}, past the {SOCK_HEAD_BYTES} bytes that are read");
+        return Err(BtfError::FieldShape {
+            name: NAME,
+            field: FIELD,
+            found,
+            expected: POINTER_BYTES,
+        });
+    }
+    Ok(vec![("SOCK_NET", place), ("NET_INUM", types.offset("net", "ns.inum", 4)?)])
 }
 
 /// What `owner::of_sock`, `owner::of_any_sock` and `owner::of_net` of the programs read.
