@@ -42,9 +42,22 @@ pub(super) enum Count {
     Run,
     /// What all of them together do about one thing; the one that runs most often runs once for each.
     Whole,
+    /// What a family of the probe counts, where one run may handle many.
+    Counted {
+        /// The family.
+        family: &'static str,
+        /// What one run handles at once.
+        run: &'static str,
+    },
 }
 
 const PACKET: Event = Event { name: "packet", is: Count::Run, target_ns: Some(150) };
+/// A run handles a whole buffer, which holds dozens of packets of the wire.
+const WIRE_PACKET: Event = Event {
+    name: "packet",
+    is: Count::Counted { family: "podmeter_network_packets_total", run: "buffer" },
+    target_ns: Some(150),
+};
 const REQUEST: Event = Event { name: "request", is: Count::Whole, target_ns: Some(400) };
 const SWITCH: Event = Event { name: "switch", is: Count::Whole, target_ns: Some(150) };
 const TRACEPOINT: Event = Event { name: "run", is: Count::Run, target_ns: None };
@@ -85,7 +98,7 @@ const ASSIGNED: &[(&str, Load)] = &[
                 name: "iperf3, one TCP stream",
                 unit: "Mbit",
                 prepare: workload::stream,
-                event: PACKET,
+                event: WIRE_PACKET,
             },
         ]),
     ),

@@ -17,11 +17,11 @@ use std::{fs, path::PathBuf, process::Command, time::Instant};
 use anyhow::{Context as _, Result, bail};
 
 use self::{
-    assigned::{Load, Storm},
+    assigned::{Count, Load, Storm},
     page::Probe,
     place::Cpus,
     statistics::Statistics,
-    table::{Measured, Round},
+    table::{Done, Measured, Round},
     workload::Workload,
 };
 use super::exporter::Exporter;
@@ -135,10 +135,10 @@ impl<'a> Bench<'a> {
         let mut workload = (storm.prepare)(self.cpus)?;
         // The first run of all fills caches.
         workload.run(1)?;
-        let (runs, seconds) = self.statistics(probe, &configuration, workload.as_mut())?;
+        let done = self.statistics(probe, &configuration, storm, workload.as_mut())?;
         let rounds = self.rounds(&configuration, workload.as_mut())?;
         let (probe, hook) = (probe.to_owned(), hook.to_owned());
-        Ok(Measured { probe, hook, storm, runs, seconds, rounds })
+        Ok(Measured { probe, hook, storm, done, rounds })
     }
 
     /// What the programs do while the workload runs, and for how long that was.
@@ -146,22 +146,28 @@ impl<'a> Bench<'a> {
         &self,
         probe: &str,
         configuration: &str,
+        storm: &Storm,
         workload: &mut dyn Workload,
-    ) -> Result<(page::Runs, f64)> {
+    ) -> Result<Done> {
         let _on = Statistics::set("1")?;
         let mut exporter = Exporter::start(&self.podmeter, configuration)?;
         exporter.first_page()?;
-        let before = page::runs(&exporter.scrape()?, probe);
+        let before = exporter.scrape()?;
         let start = Instant::now();
         workload.run(self.options.seconds)?;
         let seconds = start.elapsed().as_secs_f64();
-        let runs = page::between(&before, &page::runs(&exporter.scrape()?, probe));
+        let after = exporter.scrape()?;
+        let runs = page::between(&page::runs(&before, probe), &page::runs(&after, probe));
         if runs.values().all(|run| run.n_runs < 1.0) {
             bail!(
                 "the workload caused no event of {probe}: what was measured is not what was meant"
             );
         }
-        Ok((runs, seconds))
+        let n_counted = match storm.event.is {
+            Count::Counted { family, .. } => page::sum(&after, family) - page::sum(&before, family),
+            Count::Run | Count::Whole => 0.0,
+        };
+        Ok(Done { runs, n_counted, seconds })
     }
 
     /// The speed of the workload, without the probe and with it in turn.

@@ -45,6 +45,11 @@ pub(super) fn runs(page: &str, probe: &str) -> Runs {
     runs
 }
 
+/// The sum of a family over all that it is counted of.
+pub(super) fn sum(page: &str, family: &str) -> f64 {
+    samples(page, family).map(|sample| sample.value).sum()
+}
+
 /// What was done between two looks.
 pub(super) fn between(before: &Runs, after: &Runs) -> Runs {
     let less = |(program, after): (&String, &Run)| {
@@ -80,7 +85,7 @@ fn samples<'a>(page: &'a str, family: &str) -> impl Iterator<Item = Sample<'a>> 
 
 #[cfg(test)]
 mod tests {
-    use super::{Probe, Run, Runs, between, probes, runs};
+    use super::{Probe, Run, Runs, between, probes, runs, sum};
 
     const PAGE: &str = "# TYPE podmeter_probe_attached gauge
 podmeter_probe_attached{probe=\"a\",hook=\"fentry\"} 1
@@ -97,6 +102,12 @@ podmeter_probe_program_runs_total{probe=\"b\",program=\"other\"} 7
             hook: hook.map(Into::into),
         };
         assert_eq!(probes(PAGE), [probe("a", Some("fentry")), probe("b", None)]);
+    }
+
+    #[test]
+    fn a_family_is_summed_up_and_no_other() {
+        assert!((sum(PAGE, "podmeter_probe_program_runs_total") - 37.0).abs() < 1e-9);
+        assert!(sum(PAGE, "podmeter_probe_program_runs").abs() < 1e-9);
     }
 
     #[test]

@@ -11,12 +11,19 @@ pub(super) struct Measured {
     pub(super) probe: String,
     pub(super) hook: String,
     pub(super) storm: &'static Storm,
-    /// What the programs did while the kernel kept statistics.
-    pub(super) runs: Runs,
-    /// How long that took.
-    pub(super) seconds: f64,
+    pub(super) done: Done,
     /// How much the workload did per second, the probe off and on, round by round.
     pub(super) rounds: Vec<Round>,
+}
+
+/// What the programs did while the kernel kept statistics.
+#[derive(Debug)]
+pub(super) struct Done {
+    pub(super) runs: Runs,
+    /// What the probe counted, of an event that is one of these.
+    pub(super) n_counted: f64,
+    /// How long that took.
+    pub(super) seconds: f64,
 }
 
 /// The workload without the probe and with it, one after the other.
@@ -52,9 +59,13 @@ pub(super) fn costs(all: &[Measured]) -> String {
 
 /// One line for each program; what is of the workload as a whole stands in the first.
 fn rows(measured: &Measured) -> Vec<Vec<String>> {
-    let Measured { probe, hook, storm, runs, seconds, rounds } = measured;
-    let Event { name, target_ns, .. } = storm.event;
-    let cost = event_ns(&storm.event, runs);
+    let Measured { probe, hook, storm, done, rounds } = measured;
+    let Event { name, target_ns, is } = storm.event;
+    let cost = event_ns(&storm.event, done);
+    let cost_of_run = match is {
+        Count::Counted { run, .. } => format!(", {:.0} a {run}", run_ns(done)),
+        Count::Run | Count::Whole => String::new(),
+    };
     let target = target_ns.map_or_else(String::new, |target| {
         let verdict = if cost <= f64::from(target) { "met" } else { "MISSED" };
         format!("≤ {target}: {verdict}")
@@ -62,7 +73,7 @@ fn rows(measured: &Measured) -> Vec<Vec<String>> {
     let (off, on) = (quartiles(rounds, |round| round.off), quartiles(rounds, |round| round.on));
     let ratio = quartiles(rounds, |round| round.on / round.off);
     let whole = [
-        format!("{cost:.0} a {name}"),
+        format!("{cost:.0} a {name}{cost_of_run}"),
         target,
         format!("{} {}/s", thousands(off.median), storm.unit),
         thousands(on.median),
@@ -75,30 +86,41 @@ fn rows(measured: &Measured) -> Vec<Vec<String>> {
             hook.clone(),
             storm.name.into(),
             format!("`{program}`"),
-            thousands(run.n_runs / seconds),
+            thousands(run.n_runs / done.seconds),
             format!("{:.0}", run.seconds / run.n_runs.max(1.0) * 1e9),
         ];
         row.extend(whole.take().into_iter().flatten());
         row.resize(HEAD.len(), String::new());
         row
     };
-    runs.iter().map(row).collect()
+    done.runs.iter().map(row).collect()
 }
 
 /// What one event costs.
-fn event_ns(event: &Event, runs: &Runs) -> f64 {
-    let seconds: f64 = runs.values().map(|run| run.seconds).sum();
-    let n_runs = runs.values().map(|run| run.n_runs);
-    let n_events = match event.is {
-        Count::Run => n_runs.sum(),
-        Count::Whole => n_runs.fold(0.0, f64::max),
-    };
+fn event_ns(event: &Event, done: &Done) -> f64 {
+    match event.is {
+        Count::Run => run_ns(done),
+        Count::Whole => {
+            let n_runs = done.runs.values().map(|run| run.n_runs);
+            per_event_ns(done, n_runs.fold(0.0, f64::max))
+        }
+        Count::Counted { .. } => per_event_ns(done, done.n_counted),
+    }
+}
+
+/// What one run of any program costs.
+fn run_ns(done: &Done) -> f64 {
+    per_event_ns(done, done.runs.values().map(|run| run.n_runs).sum())
+}
+
+fn per_event_ns(done: &Done, n_events: f64) -> f64 {
+    let seconds: f64 = done.runs.values().map(|run| run.seconds).sum();
     seconds / f64::max(n_events, 1.0) * 1e9
 }
 
 /// What the costliest event takes of a core at the number of events for which there is a limit.
 pub(super) fn of_a_core(all: &[Measured]) -> Option<String> {
-    let cost = |measured: &Measured| event_ns(&measured.storm.event, &measured.runs);
+    let cost = |measured: &Measured| event_ns(&measured.storm.event, &measured.done);
     let worst = all.iter().max_by(|a, b| cost(a).total_cmp(&cost(b)))?;
     let core = cost(worst) * LIMIT_EVENTS / 1e9;
     let verdict = if core <= LIMIT_CORE { "met" } else { "MISSED" };
@@ -154,7 +176,9 @@ fn markdown(head: &[&str], rows: &[Vec<String>]) -> String {
 
 #[cfg(test)]
 mod tests {
-    use super::{Measured, Quartiles, Round, costs, event_ns, of_a_core, quartiles, thousands};
+    use super::{
+        Done, Measured, Quartiles, Round, costs, event_ns, of_a_core, quartiles, thousands,
+    };
     use crate::bench::probes::{
         assigned::{Count, Event, Storm},
         page::{Run, Runs},
@@ -167,9 +191,10 @@ mod tests {
         event: Event { name: "drop", is: Count::Whole, target_ns: Some(100) },
     };
 
-    fn runs() -> Runs {
+    fn done() -> Done {
         let run = |n_runs, seconds| Run { n_runs, seconds };
-        Runs::from([("a".into(), run(4000.0, 2e-4)), ("b".into(), run(2000.0, 1e-4))])
+        let runs = Runs::from([("a".into(), run(4000.0, 2e-4)), ("b".into(), run(2000.0, 1e-4))]);
+        Done { runs, n_counted: 60_000.0, seconds: 2.0 }
     }
 
     fn rounds(values: &[(f64, f64)]) -> Vec<Round> {
@@ -177,14 +202,16 @@ mod tests {
     }
 
     #[test]
-    fn an_event_is_one_run_or_all_runs_about_one_thing() {
+    fn an_event_is_one_run_or_all_runs_about_one_thing_or_what_is_counted() {
         let check = |is, expected: f64| {
-            let cost = event_ns(&Event { name: "", is, target_ns: None }, &runs());
+            let cost = event_ns(&Event { name: "", is, target_ns: None }, &done());
             assert!((cost - expected).abs() < 1e-6, "{cost}");
         };
         check(Count::Run, 50.0);
         check(Count::Whole, 75.0);
-        assert!(event_ns(&STORM.event, &Runs::new()).abs() < 1e-9);
+        check(Count::Counted { family: "f", run: "r" }, 5.0);
+        let nothing = Done { runs: Runs::new(), n_counted: 0.0, seconds: 2.0 };
+        assert!(event_ns(&STORM.event, &nothing).abs() < 1e-9);
     }
 
     #[test]
@@ -205,8 +232,7 @@ mod tests {
             probe: "p".into(),
             hook: "h".into(),
             storm: &STORM,
-            runs: runs(),
-            seconds: 2.0,
+            done: done(),
             rounds: rounds(&[(1000.0, 900.0), (2000.0, 1900.0), (1000.0, 920.0)]),
         };
         let table = costs(std::slice::from_ref(&measured));
