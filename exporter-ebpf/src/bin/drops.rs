@@ -1,7 +1,8 @@
 //! Packets that the kernel threw away, by reason and owner of the socket.
 //!
-//! Hook: the raw tracepoint `kfree_skb`, which the kernel passes whenever it frees a packet that has not reached its end;
-//! `consume_skb`, of those that have, is not hooked.
+//! Hook: the tracepoint `kfree_skb`, which the kernel passes whenever it frees a packet that has not reached its end, with
+//! types (`tp_btf`), or raw before 5.15, where the socket's cgroup is no typed pointer.
+//! `consume_skb`, of packets that have reached it, is not hooked.
 //!
 //! Minimum kernel: 5.10 (tested).
 //! The reason is an argument since 5.17; before, all drops have one, and many are none: a caller that did not care could
@@ -12,21 +13,25 @@
 //! A packet that is on its way out has its sender's socket; one that came in has one only once it was looked up.
 //! Messages of Unix and netlink sockets are freed by the same function, and are no packets.
 //!
-//! Cost: O(1) per dropped packet: one look-up in a preallocated hash map and two to eight reads of kernel memory.
+//! Cost: O(1) per dropped packet: one look-up in a preallocated hash map and two to eight reads of fields.
 
 #![no_std]
 #![no_main]
 
 use aya_ebpf::{
-    macros::{map, raw_tracepoint},
+    macros::{btf_tracepoint, map, raw_tracepoint},
     maps::HashMap,
-    programs::RawTracePointContext,
+    programs::{BtfTracePointContext, RawTracePointContext},
 };
 use podmeter_common::{
     drops::{Drop, Dropped, MAX_DROPS, Reason},
     owner::REMAINDER,
 };
-use podmeter_ebpf::{counter, kernel, offsets, owner, table};
+use podmeter_ebpf::{
+    counter,
+    kernel::{self, Any, Arguments, Memory, Typed},
+    offsets, owner, table,
+};
 
 offsets! {
     /// `sk_buff.sk`.
@@ -58,18 +63,30 @@ const AF_INET: u16 = 2;
 const AF_INET6: u16 = 10;
 const AF_PACKET: u16 = 17;
 
+#[btf_tracepoint(function = "kfree_skb")]
+fn kfree_skb(context: BtfTracePointContext) -> i32 {
+    count::<Typed>(&context)
+}
+
 #[raw_tracepoint(tracepoint = "kfree_skb")]
-fn kfree_skb(context: RawTracePointContext) -> i32 {
-    let reason: u32 = if kernel::global(&HAS_REASON) == 1 { context.arg(2) } else { 0 };
-    let value = reason as usize;
-    if value == kernel::global(&NOT_DROPPED) || value == kernel::global(&CONSUMED) {
+fn raw_kfree_skb(context: RawTracePointContext) -> i32 {
+    count::<Any>(&context)
+}
+
+#[inline(always)]
+fn count<M: Memory>(context: &impl Arguments) -> i32 {
+    // The lower half of the word.
+    let reason =
+        if kernel::global(&HAS_REASON) == 1 { context.get(2) & u32::MAX as usize } else { 0 };
+    if reason == kernel::global(&NOT_DROPPED) || reason == kernel::global(&CONSUMED) {
         return 0;
     }
-    let receiver: usize = if kernel::global(&HAS_RECEIVER) == 1 { context.arg(3) } else { 0 };
-    let Some(owner) = owner_of(context.arg(0), receiver) else {
+    let receiver = if kernel::global(&HAS_RECEIVER) == 1 { context.get(3) } else { 0 };
+    let Some(owner) = owner_of::<M>(context.get(0), receiver) else {
         return 0;
     };
-    let key = Drop::new(owner, Reason::of(reason));
+    #[expect(clippy::cast_possible_truncation, reason = "the upper half is 0")]
+    let key = Drop::new(owner, Reason::of(reason as u32));
     if let Some(dropped) = table::entry(&DROPS, &key, &SKIPPED) {
         // JUSTIFICATION: the value is shared by all CPUs, so its fields are reached by raw pointers.
         // SAFETY: the map has just given it.
@@ -83,14 +100,14 @@ fn kfree_skb(context: RawTracePointContext) -> i32 {
 
 /// The owner of a packet; none of what is no packet.
 #[inline(always)]
-fn owner_of(buffer: usize, receiver: usize) -> Option<u64> {
-    let sock = if receiver == 0 { kernel::read(buffer, &SKB_SK) } else { receiver };
+fn owner_of<M: Memory>(buffer: usize, receiver: usize) -> Option<u64> {
+    let sock = if receiver == 0 { M::read(buffer, &SKB_SK) } else { receiver };
     if sock == 0 {
         // What came from a device or goes to one has a protocol; a message of netlink has not.
-        return (kernel::read::<u16>(buffer, &SKB_PROTOCOL) != 0).then_some(REMAINDER);
+        return (M::read::<u16>(buffer, &SKB_PROTOCOL) != 0).then_some(REMAINDER);
     }
-    match kernel::read::<u16>(sock, &SOCK_FAMILY) {
-        AF_INET | AF_INET6 | AF_PACKET => Some(owner::of_any_sock::<kernel::Any>(sock)),
+    match M::read::<u16>(sock, &SOCK_FAMILY) {
+        AF_INET | AF_INET6 | AF_PACKET => Some(owner::of_any_sock::<M>(sock)),
         _ => None,
     }
 }

@@ -117,7 +117,7 @@ struct Kernel {
 impl Setting {
     fn create(name: &str) -> Option<Self> {
         let [client, server] = client_and_server(&hierarchy()?, name);
-        let probe = TestProbe::start("drops", &[HookKind::RawTracepoint])?;
+        let probe = TestProbe::start("drops", &[HookKind::BtfTracepoint, HookKind::RawTracepoint])?;
         let types = KernelTypes::read(&HostPaths::default()).expect("the probe could");
         let n_arguments = types.n_tracepoint_arguments("kfree_skb").expect("the probe could");
         let kernel = Kernel { says_reason: n_arguments > 2, says_receiver: n_arguments > 3 };

@@ -24,12 +24,21 @@ pub(super) const PROBE: ProbeDef = ProbeDef {
     metrics: &[DROPS],
     instead: "the counts of drops of each network namespace, in /proc/<pid>/net/snmp, netstat and dev",
     switch: Switch::On,
-    hooks: &[HookDef {
-        kind: HookKind::RawTracepoint,
-        programs: &[ProgramDef::required("kfree_skb", "kfree_skb")],
-        memory: KernelMemory::Read,
-        globals,
-    }],
+    hooks: &[
+        HookDef {
+            kind: HookKind::BtfTracepoint,
+            programs: &[ProgramDef::required("kfree_skb", "kfree_skb")],
+            // By address only of what is no more than a request for a socket.
+            memory: KernelMemory::Read,
+            globals: typed_globals,
+        },
+        HookDef {
+            kind: HookKind::RawTracepoint,
+            programs: &[ProgramDef::required("raw_kfree_skb", "kfree_skb")],
+            memory: KernelMemory::Read,
+            globals,
+        },
+    ],
     tables: &[TABLE],
     skips: &[Skip::Folded, Skip::Lost],
     names,
@@ -63,6 +72,12 @@ fn globals(types: &KernelTypes, host: &ProbeHost) -> Result<Globals, BtfError> {
         ("CONSUMED", reason("SKB_CONSUMED")),
     ]);
     Ok(globals)
+}
+
+/// The same, where the socket's cgroup is a typed pointer.
+fn typed_globals(types: &KernelTypes, host: &ProbeHost) -> Result<Globals, BtfError> {
+    types.offset("sock", "sk_cgrp_data.cgroup", 8)?;
+    globals(types, host)
 }
 
 const REASONS: &str = "skb_drop_reason";
