@@ -120,6 +120,14 @@ impl Hierarchy {
         self.create_at(self.mount.join(format!("podmeter-{}-{name}", std::process::id())))
     }
 
+    /// Makes a cgroup at the top with a name that means something, or says why not: it may be somebody's.
+    pub fn create_as(&self, name: &str) -> Result<TestCgroup, String> {
+        let path = self.mount.join(name);
+        fs::create_dir(&path)
+            .map_err(|error| format!("cannot make {}: {error}", path.display()))?;
+        Ok(TestCgroup { hierarchy: self.clone(), path, burners: Vec::new() })
+    }
+
     /// The directory of the cgroup that this process is in.
     fn of_this_process(&self) -> PathBuf {
         let text = fs::read_to_string("/proc/self/cgroup").expect("procfs is mounted");

@@ -22,6 +22,7 @@ pub mod page;
 pub mod page_server;
 pub mod probe;
 pub mod prometheus;
+pub mod recorded_api;
 pub mod target;
 pub mod task;
 pub mod tools;

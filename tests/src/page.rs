@@ -8,6 +8,7 @@ use std::{
 
 use podmeter::{
     agent::Agent,
+    attribution::kubernetes::KubernetesStatus,
     config::Config,
     metric::{Histogram, Kind, Value},
     page::Page,
@@ -41,6 +42,12 @@ impl TestAgent {
     #[must_use]
     pub fn collect(&self) -> TestPage {
         TestPage(self.runtime.block_on(self.agent.collect()).expect("there is a page"))
+    }
+
+    /// How it stands with the Kubernetes API, if it is asked.
+    #[must_use]
+    pub fn kubernetes(&self) -> Option<KubernetesStatus> {
+        self.agent.kubernetes()
     }
 
     /// Collects a page as if it were later.

@@ -7,11 +7,28 @@ use std::{
     thread,
 };
 
+/// What is sent for a path.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Reply {
+    /// A whole page.
+    Page(Vec<u8>),
+    /// What there is so far: the answer stays open, as a watch does, and nothing more comes.
+    Open(Vec<u8>),
+    /// Nothing is at this path.
+    NotFound,
+}
+
+impl From<Vec<u8>> for Reply {
+    fn from(page: Vec<u8>) -> Self {
+        Self::Page(page)
+    }
+}
+
 /// Serves what `page` gives for a path, under this `Content-Type`, as long as the test runs.
 #[must_use]
-pub fn serve(
+pub fn serve<R: Into<Reply>>(
     content_type: &'static str,
-    page: impl Fn(&str) -> Vec<u8> + Send + Sync + 'static,
+    page: impl Fn(&str) -> R + Send + Sync + 'static,
 ) -> SocketAddr {
     let listener = TcpListener::bind("127.0.0.1:0").expect("there is a free port");
     let address = listener.local_addr().expect("a listener has an address");
@@ -20,29 +37,31 @@ pub fn serve(
     thread::spawn(move || {
         for stream in listener.incoming().flatten() {
             let page = Arc::clone(&page);
-            thread::spawn(move || answer(&stream, content_type, page.as_ref()));
+            thread::spawn(move || answer(&stream, content_type, &|path: &str| page(path).into()));
         }
     });
     address
 }
 
 /// Answers one request after the other; an end of the connection is no concern of the test.
-fn answer(
-    mut stream: &TcpStream,
-    content_type: &str,
-    page: &dyn Fn(&str) -> Vec<u8>,
-) -> Option<()> {
+fn answer(mut stream: &TcpStream, content_type: &str, page: &dyn Fn(&str) -> Reply) -> Option<()> {
     let mut lines = BufReader::new(stream).lines();
     loop {
         let request = lines.next()?.ok()?;
         let path = request.split(' ').nth(1)?;
         while !lines.next()?.ok()?.is_empty() {}
-        let page = page(path);
-        let n_bytes = page.len();
-        let head = format!(
-            "HTTP/1.1 200 OK\r\nContent-Type: {content_type}\r\nContent-Length: {n_bytes}\r\n\r\n"
-        );
+        let (status, length, body) = match page(path) {
+            Reply::Page(page) => ("200 OK", format!("Content-Length: {}", page.len()), page),
+            Reply::NotFound => ("404 Not Found", "Content-Length: 0".to_owned(), Vec::new()),
+            Reply::Open(beginning) => {
+                let mut chunk = format!("{:x}\r\n", beginning.len()).into_bytes();
+                chunk.extend(beginning);
+                chunk.extend(b"\r\n");
+                ("200 OK", "Transfer-Encoding: chunked".to_owned(), chunk)
+            }
+        };
+        let head = format!("HTTP/1.1 {status}\r\nContent-Type: {content_type}\r\n{length}\r\n\r\n");
         stream.write_all(head.as_bytes()).ok()?;
-        stream.write_all(&page).ok()?;
+        stream.write_all(&body).ok()?;
     }
 }

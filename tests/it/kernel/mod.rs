@@ -6,6 +6,7 @@ mod cgroup_pressure;
 mod cpu_throttle;
 mod drops;
 mod ebpf_log;
+mod kubernetes;
 mod lifecycle;
 mod lockdown;
 mod network;
