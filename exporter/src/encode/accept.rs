@@ -11,6 +11,20 @@ pub enum Coding {
     Identity,
     /// Compressed with gzip.
     Gzip,
+    /// Compressed with Zstandard (RFC 8878).
+    Zstd,
+}
+
+impl Coding {
+    /// The value of `Content-Encoding`, if there is one.
+    #[must_use]
+    pub fn name(self) -> Option<&'static str> {
+        match self {
+            Self::Identity => None,
+            Self::Gzip => Some("gzip"),
+            Self::Zstd => Some("zstd"),
+        }
+    }
 }
 
 /// An `Accept` header in which nothing is a media range.
@@ -43,9 +57,11 @@ pub fn format(header: &str) -> Result<Format, UnreadableAccept> {
 }
 
 /// Chooses the coding; an empty header stands for an absent one.
+///
+/// Of codings that are as welcome, zstd costs the node least. A wildcard stands for gzip, which whoever sends one can read.
 #[must_use]
 pub fn coding(header: &str) -> Coding {
-    let (mut gzip, mut identity, mut any) = (None, None, None);
+    let (mut gzip, mut zstd, mut identity, mut any) = (None, None, None, None);
     for part in header.split(',') {
         let mut fields = part.split(';').map(str::trim);
         let name = fields.next().unwrap_or_default();
@@ -54,6 +70,8 @@ pub fn coding(header: &str) -> Coding {
         };
         if name.eq_ignore_ascii_case("gzip") || name.eq_ignore_ascii_case("x-gzip") {
             gzip = Some(quality);
+        } else if name.eq_ignore_ascii_case("zstd") {
+            zstd = Some(quality);
         } else if name.eq_ignore_ascii_case("identity") {
             identity = Some(quality);
         } else if name == "*" {
@@ -61,9 +79,19 @@ pub fn coding(header: &str) -> Coding {
         }
     }
     let gzip = gzip.or(any).unwrap_or(Quality::ZERO);
+    let zstd = zstd.unwrap_or(Quality::ZERO);
     // Identity that is not named is welcome, but not more than what is named.
     let identity = identity.unwrap_or(Quality::ZERO);
-    if gzip > Quality::ZERO && gzip >= identity { Coding::Gzip } else { Coding::Identity }
+    let is_best = |quality: Quality| {
+        quality > Quality::ZERO && quality >= identity && quality >= gzip && quality >= zstd
+    };
+    if is_best(zstd) {
+        Coding::Zstd
+    } else if is_best(gzip) {
+        Coding::Gzip
+    } else {
+        Coding::Identity
+    }
 }
 
 /// One element of `Accept`.
@@ -257,12 +285,14 @@ mod tests {
     fn codings_that_are_chosen() {
         let check = |header: &str, expected| assert_eq!(coding(header), expected, "{header}");
         let gzip = |header| check(header, Coding::Gzip);
+        let zstd = |header| check(header, Coding::Zstd);
         let identity = |header| check(header, Coding::Identity);
 
         gzip("gzip");
         gzip("GZip");
         gzip("x-gzip");
-        gzip("gzip, deflate, br, zstd");
+        gzip("gzip, zstd;q=0.9");
+        gzip("zstd;q=0, *");
         gzip("deflate;q=0.5, gzip;q=1.0");
         gzip("gzip;q=0.001");
         gzip("*");
@@ -270,7 +300,12 @@ mod tests {
         gzip("identity;q=0.5, gzip;q=0.5");
         gzip("br;q=1.0, *;q=0.1");
 
+        zstd("zstd");
+        zstd("gzip, deflate, br, ZSTD");
+        zstd("zstd, gzip;q=0.9, identity;q=0.5");
+
         identity("");
+        identity("zstd;q=0.5, identity");
         identity("identity");
         identity("deflate, br");
         identity("gzip;q=0");

@@ -2,7 +2,7 @@
 //!
 //! | path | answer to `GET` and `HEAD` |
 //! |---|---|
-//! | `/metrics` | 200 with the page, collected now: text 0.0.4 or `OpenMetrics` 1.0 by `Accept`, gzip by `Accept-Encoding` |
+//! | `/metrics` | 200 with the page, collected now: text 0.0.4 or `OpenMetrics` 1.0 by `Accept`, gzip or zstd by `Accept-Encoding` |
 //! | `/metrics?job=…` | the same of the named targets only; `collect[]=…` of the named sources or targets only, `exclude[]=…` of all others |
 //! | | 400 when a name is none |
 //! | | 503 when too many scrapes run or when this one took too long, 500 when the page could not be made |

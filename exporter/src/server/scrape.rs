@@ -37,6 +37,9 @@ const MAX_INLINE_SERIES: usize = 64;
 /// The fastest level that compresses: what it saves over the network costs the node least.
 const GZIP_LEVEL: u32 = 1;
 
+/// The fastest of the levels that are meant for size as well.
+const ZSTD_LEVEL: i32 = 1;
+
 /// When the scraper gives up, as Prometheus says it.
 const SCRAPE_TIMEOUT: HeaderName = HeaderName::from_static("x-prometheus-scrape-timeout-seconds");
 
@@ -129,6 +132,16 @@ fn page_pieces(page: &Page, format: Format, coding: Coding) -> io::Result<Vec<By
             }
             Ok(vec![Bytes::from(encoder.finish()?)])
         }
+        Coding::Zstd => {
+            let n_bytes: usize = pieces.iter().map(Bytes::len).sum();
+            let out = Vec::with_capacity(n_bytes / 8);
+            let mut encoder = zstd::stream::write::Encoder::new(out, ZSTD_LEVEL)?;
+            encoder.set_pledged_src_size(u64::try_from(n_bytes).ok())?;
+            for piece in pieces {
+                encoder.write_all(&piece)?;
+            }
+            Ok(vec![Bytes::from(encoder.finish()?)])
+        }
     }
 }
 
@@ -137,10 +150,10 @@ fn page_answer(body: AnswerBody, format: Format, coding: Coding) -> Response<Ans
     let vary = HeaderValue::from_static("Accept, Accept-Encoding");
     let answer = router::with(Response::new(body), header::CONTENT_TYPE, content_type);
     let answer = router::with(answer, header::VARY, vary);
-    match coding {
-        Coding::Identity => answer,
-        Coding::Gzip => {
-            router::with(answer, header::CONTENT_ENCODING, HeaderValue::from_static("gzip"))
+    match coding.name() {
+        None => answer,
+        Some(name) => {
+            router::with(answer, header::CONTENT_ENCODING, HeaderValue::from_static(name))
         }
     }
 }

@@ -109,7 +109,7 @@ async fn the_format_follows_accept() {
 }
 
 #[tokio::test]
-async fn gzip_is_the_same_page() {
+async fn a_compressed_page_is_the_same_page() {
     // Below and above what is written by the connection's own task.
     for n_series in [1, 1_000] {
         let page = page(n_series, 100);
@@ -123,6 +123,10 @@ async fn gzip_is_the_same_page() {
         let mut body = Vec::new();
         GzDecoder::new(gzip.body.as_slice()).read_to_end(&mut body).expect("it is gzip");
         assert_eq!(body, expected);
+        let zstd = harness.ask("GET /metrics HTTP/1.1\r\nAccept-Encoding: gzip, zstd").await;
+        assert_eq!(zstd.header("content-encoding"), Some("zstd"));
+        assert_eq!(zstd.header("vary"), Some("Accept, Accept-Encoding"));
+        assert_eq!(zstd::decode_all(zstd.body.as_slice()).expect("it is zstd"), expected);
     }
 }
 
