@@ -3,6 +3,7 @@
 mod alerts;
 mod command_line;
 mod dashboards;
+mod differential;
 mod endpoint;
 mod offline;
 mod parts;
