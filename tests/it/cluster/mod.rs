@@ -1,6 +1,7 @@
 //! Against a real Kubernetes API server; `cargo xtask test cluster` brings it, and runs these as root.
 
 mod attribution;
+mod chart;
 mod full_node;
 mod harness;
 mod node;
@@ -11,9 +12,9 @@ use std::path::Path;
 
 use podmeter_tests::cluster::{Cluster, service_account::ServiceAccount};
 
-/// Applies what `deploy/kustomize` deploys, and gives its ServiceAccount.
+/// Applies what each profile of `deploy/kustomize` has but the `DaemonSet`, and gives its ServiceAccount.
 fn deploy(cluster: &Cluster) -> ServiceAccount {
-    let kustomization = Path::new(env!("CARGO_MANIFEST_DIR")).join("../deploy/kustomize");
+    let kustomization = Path::new(env!("CARGO_MANIFEST_DIR")).join("../deploy/kustomize/base");
     cluster.kubectl().run(&["apply", "--kustomize", &kustomization.to_string_lossy()]);
     cluster.service_account("podmeter", "podmeter")
 }

@@ -6,6 +6,7 @@
 mod api_server;
 mod certificates;
 mod etcd;
+pub mod helm;
 pub mod kubectl;
 pub mod node;
 pub mod service_account;

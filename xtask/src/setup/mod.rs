@@ -10,7 +10,7 @@ use std::{cell::OnceCell, time::Instant};
 
 use anyhow::{Context as _, Result};
 
-pub(crate) use tools::{busybox, prometheus_tool, python_path};
+pub(crate) use tools::{busybox, helm_path, prometheus_tool, python_path};
 
 use crate::{apt::Apt, cache::Cache, console, vm::kernel};
 
@@ -180,6 +180,14 @@ const REQUIREMENTS: &[Requirement] = &[
         without: Without::Fails,
         present: kubernetes::peers_present,
         bring: kubernetes::bring_peers,
+    },
+    Requirement {
+        name: "helm",
+        why: "cluster tests install the chart with it",
+        purposes: &[Purpose::Cluster],
+        without: Without::GoesOn,
+        present: tools::helm_present,
+        bring: tools::bring_helm,
     },
     Requirement {
         name: "iptables",

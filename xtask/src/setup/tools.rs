@@ -18,6 +18,8 @@ use crate::{
 /// The release of Prometheus that the tests are written for.
 const PROMETHEUS: &str = "3.5.";
 const PYTHON_CLIENT: &str = "prometheus_client";
+/// Debian has no Helm; this has the whole SDK in it.
+const HELM: &str = "helm-sdkpy==0.1.32";
 
 /// Where `prometheus` or `promtool` is: in the cache, else on `PATH`.
 pub(crate) fn prometheus_tool(cache: &Cache, name: &str) -> Option<PathBuf> {
@@ -84,6 +86,26 @@ pub(super) fn bring_python_client(setup: &Setup) -> Result<String> {
             .with_context(|| format!("the package has no {}", from.display()))
     })?;
     Ok(described(&[package]))
+}
+
+/// The `PYTHONPATH` that has Helm's SDK.
+pub(crate) fn helm_path(cache: &Cache) -> PathBuf {
+    cache.path("helm")
+}
+
+pub(super) fn helm_present(setup: &Setup) -> bool {
+    helm_path(&setup.cache).join("helm_sdkpy/__init__.py").is_file()
+}
+
+pub(super) fn bring_helm(setup: &Setup) -> Result<String> {
+    setup.cache.fill("helm", |dir| {
+        let mut pip = Command::new("python3");
+        // It asks for a newer Python than it uses.
+        pip.args(["-m", "pip", "install", "--quiet", "--ignore-requires-python", "--target"]);
+        process::output(pip.arg(dir).arg(HELM))?;
+        Ok(())
+    })?;
+    Ok(format!("{HELM} installed by pip in the cache"))
 }
 
 /// The busybox for guests: in the cache, else the system's, if it is a static one.

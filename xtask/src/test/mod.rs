@@ -154,6 +154,10 @@ pub(crate) fn environment(command: &mut Command, setup: &Setup, podmeter: &Path)
     if let Some(busybox) = setup::busybox(&setup.cache) {
         command.env("PODMETER_BUSYBOX", busybox);
     }
+    let helm = setup::helm_path(&setup.cache);
+    if helm.exists() {
+        command.env("PODMETER_HELM_PATH", helm);
+    }
     let kubernetes = setup::kubernetes::folder(&setup.cache);
     if kubernetes.exists() {
         command.env("PODMETER_KUBERNETES", kubernetes);

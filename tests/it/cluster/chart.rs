@@ -1,0 +1,154 @@
+//! deploy/chart by Helm itself: what it makes is what deploy/kustomize has, the API server takes it, and Podmeter
+//! takes its configuration.
+
+use std::{
+    collections::BTreeMap,
+    path::{Path, PathBuf},
+};
+
+use expect_test::expect_file;
+use podmeter::config::Config;
+use podmeter_tests::cluster::{Cluster, helm::Helm};
+use serde_json::{Value, json};
+
+/// What stands on the first lines of the rendered files.
+const HEAD: &str =
+    "# Rendered from deploy/chart by Helm; `cargo xtask bless` does it again. Do not edit.\n";
+
+/// The custom resources of the Prometheus operator, as far as the API server must know them to take ours.
+const OPERATOR: &[(&str, &str)] =
+    &[("podmonitors", "PodMonitor"), ("prometheusrules", "PrometheusRule")];
+
+#[test]
+fn the_chart_makes_what_kustomize_has() {
+    let Some(cluster) = Cluster::start() else { return };
+    let Some(helm) = Helm::find(&cluster) else { return };
+    let lint = helm.lint(&chart()).expect("the linter runs");
+    let messages = lint.get("Messages").and_then(Value::as_array).expect("a list");
+    // 1 is information: that there is no icon.
+    let grave = messages.iter().filter(|one| one.get("Severity") != Some(&json!(1)));
+    assert_eq!(grave.count(), 0, "{lint}");
+
+    for (plural, kind) in OPERATOR {
+        cluster.kubectl().apply(&custom_resource(plural, kind));
+    }
+    let operator = json!({ "podMonitor": { "enabled": true }, "prometheusRule": { "enabled": true },
+        "networkPolicy": { "enabled": true } });
+    let privileged = render(&helm, &operator);
+    let capabilities = render(&helm, &json!({ "profile": "capabilities" }));
+    for name in ["serviceaccount", "clusterrole", "clusterrolebinding", "configmap"] {
+        let file = format!("{name}.yaml");
+        assert_eq!(privileged[&file], capabilities[&file]);
+        check(&format!("base/{file}"), &privileged[&file]);
+    }
+    check("privileged/daemonset.yaml", &privileged["daemonset.yaml"]);
+    check("capabilities/daemonset.yaml", &capabilities["daemonset.yaml"]);
+    check("operator/podmonitor.yaml", &privileged["podmonitor.yaml"]);
+    check("operator/prometheusrule.yaml", &privileged["prometheusrule.yaml"]);
+    check("network-policy/networkpolicy.yaml", &privileged["networkpolicy.yaml"]);
+    assert_eq!((privileged.len(), capabilities.len()), (8, 5));
+    check_config(&privileged["configmap.yaml"]);
+
+    for overlay in ["", "capabilities", "operator", "network-policy"] {
+        let folder = kustomize().join(overlay);
+        cluster.kubectl().run(&["apply", "--kustomize", &folder.to_string_lossy()]);
+    }
+    // The API server's schemas are really asked.
+    let wrong = privileged["daemonset.yaml"].replace("hostNetwork:", "hostNetwrok:");
+    let error = cluster.kubectl().try_run(&["apply", "-f", "-"], &wrong).expect_err("misspelt");
+    assert!(error.contains("hostNetwrok"), "{error}");
+}
+
+#[test]
+fn all_values_render_and_wrong_ones_are_refused() {
+    let Some(cluster) = Cluster::start() else { return };
+    let Some(helm) = Helm::find(&cluster) else { return };
+    for (values, named) in [
+        (json!({ "profile": "privilged" }), "profile"),
+        (json!({ "hostPid": true }), "hostPid"),
+        (json!({ "extraCapabilities": ["CAP_SYS_PTRACE"] }), "extraCapabilities"),
+        (json!({ "port": 0 }), "port"),
+        (json!({ "podMonitor": { "interval": "soon" } }), "interval"),
+    ] {
+        let error = helm.install(&chart(), &values).expect_err("a wrong value");
+        assert!(error.contains(named), "{named}: {error}");
+    }
+    let mut rendered = render(
+        &helm,
+        &json!({
+            "image": { "repository": "registry.example/podmeter", "tag": "1.2.3" },
+            "imagePullSecrets": [{ "name": "pull" }],
+            "profile": "capabilities",
+            "extraCapabilities": ["SYS_PTRACE"],
+            "hostPID": true,
+            "port": 9999,
+            "config": { "listen": "0.0.0.0:9999", "external_labels": { "cluster": "beijing01" } },
+            "affinity": { "nodeAffinity": {} },
+            "podLabels": { "team": "sre" },
+            "podAnnotations": { "example.com/note": "a" },
+            "scrapeAnnotations": false,
+            "networkPolicy": { "enabled": true, "from": [{ "namespaceSelector": {} }] },
+        }),
+    );
+    rendered.retain(|name, _| {
+        ["configmap.yaml", "daemonset.yaml", "networkpolicy.yaml"].contains(&name.as_str())
+    });
+    let rendered: Vec<String> = rendered.into_values().collect();
+    expect_file!["../../golden/chart.yaml"].assert_eq(&rendered.join("---\n"));
+}
+
+/// What Helm makes of the values, as `deploy/kustomize` has it; the API server has taken it.
+fn render(helm: &Helm<'_>, values: &Value) -> BTreeMap<String, String> {
+    let files = helm.install(&chart(), values).unwrap_or_else(|error| panic!("{values}: {error}"));
+    helm.uninstall();
+    let own = |text: &str| {
+        let lines = text.split_inclusive('\n');
+        lines.filter(|line| !line.contains("app.kubernetes.io/managed-by:")).collect()
+    };
+    files.into_iter().map(|(name, text)| (name, own(&text))).collect()
+}
+
+fn check(file: &str, rendered: &str) {
+    let path = kustomize().join(file);
+    expect_file![path].assert_eq(&format!("{HEAD}{rendered}"));
+}
+
+/// Podmeter takes the configuration of the `ConfigMap`.
+fn check_config(config_map: &str) {
+    let config_map: Value = serde_saphyr::from_str(config_map).expect("it is YAML");
+    let text = config_map.pointer("/data/podmeter.yaml").and_then(Value::as_str);
+    let text = text.expect("the ConfigMap has the file");
+    let variables = |name: &str| match name {
+        "NODE_NAME" => Some("node-1".to_owned()),
+        "NODE_IP" => Some("198.18.77.1".to_owned()),
+        _ => None,
+    };
+    Config::parse(text, "podmeter.yaml", &variables)
+        .unwrap_or_else(|error| panic!("{error}:\n{text}"));
+}
+
+fn custom_resource(plural: &str, kind: &str) -> String {
+    format!(
+        "apiVersion: apiextensions.k8s.io/v1
+kind: CustomResourceDefinition
+metadata: {{ name: {plural}.monitoring.coreos.com }}
+spec:
+  group: monitoring.coreos.com
+  scope: Namespaced
+  names: {{ plural: {plural}, kind: {kind} }}
+  versions:
+    - name: v1
+      served: true
+      storage: true
+      schema: {{ openAPIV3Schema: {{ type: object, x-kubernetes-preserve-unknown-fields: true }} }}
+"
+    )
+}
+
+fn chart() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("../deploy/chart")
+}
+
+fn kustomize() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("../deploy/kustomize")
+}
