@@ -1,6 +1,7 @@
 //! `podmeter relabel`: a saved page through the labels and rules of one target, offline.
 
 use std::{
+    collections::HashSet,
     fmt::Write as _,
     fs::File,
     io::{self, Read, Write},
@@ -132,7 +133,7 @@ fn pods(config: &Config, path: Option<&Path>, node: &str) -> Result<Arc<NamedPod
     let rules = config.kubernetes.labels.clone();
     let json = read(File::open(path), &path.display().to_string())?;
     let view = saved_pods(&json, rules.wanted(false), node).map_err(on_error)?;
-    Ok(Labeller::new([], rules).relay_pods_of(&view))
+    Ok(Labeller::new([], rules).relay_pods_of(&view, HashSet::new()))
 }
 
 fn page(path: Option<&Path>) -> Result<Vec<u8>, RelabelError> {

@@ -216,6 +216,18 @@ impl Snapshot {
         &self.pods
     }
 
+    /// The containers that hold the namespaces of the pods that are known.
+    #[must_use]
+    pub fn sandboxes(&self) -> HashSet<ContainerId> {
+        let sandboxes = self.rows.values().filter_map(|row| match (&*row.identity, &row.names) {
+            (Identity::Container { container_id, .. }, Some(Names { part: Part::Sandbox, .. })) => {
+                Some(container_id.clone())
+            }
+            _ => None,
+        });
+        sandboxes.collect()
+    }
+
     /// What a cgroup is called in the API, if it is known there.
     #[must_use]
     pub fn names(&self, id: CgroupId) -> Option<&Names> {

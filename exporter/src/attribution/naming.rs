@@ -209,6 +209,8 @@ mod tests {
         for (at, (path, expected)) in (1..).zip(cgroups) {
             assert_eq!(describe(&snapshot, at), *expected, "{path}");
         }
+        let is_sandbox = |(_, expected): &&(&str, &str)| expected.starts_with("sandbox ");
+        assert_eq!(snapshot.sandboxes().len(), cgroups.iter().filter(is_sandbox).count());
     }
 
     #[test]

@@ -34,7 +34,7 @@ use crate::{
     },
     metric::{Family, Kind, Sample},
     page::{Labels, PageFamily, Series},
-    subject::Subject,
+    subject::{ContainerId, Subject},
 };
 
 /// The value of the label `cgroup` on the remainder of all cgroups that are not known; no real path begins so.
@@ -72,16 +72,20 @@ impl Labeller {
 
     /// The pods of a snapshot, with the labels that series of the relay get.
     pub fn relay_pods(&mut self, snapshot: &Snapshot) -> Arc<NamedPods> {
-        self.relay_pods_of(snapshot.shared_pods())
+        self.relay_pods_of(snapshot.shared_pods(), snapshot.sandboxes())
     }
 
-    /// The same of the pods alone.
-    pub fn relay_pods_of(&mut self, view: &Arc<PodView>) -> Arc<NamedPods> {
-        if !self.relay_pods.is_of(view) {
+    /// The same of the pods alone, and those of their containers that are sandboxes.
+    pub fn relay_pods_of(
+        &mut self,
+        view: &Arc<PodView>,
+        sandboxes: HashSet<ContainerId>,
+    ) -> Arc<NamedPods> {
+        if !self.relay_pods.is_of(view, &sandboxes) {
             self.pods.follow(view);
             let version = self.relay_pods.number().wrapping_add(1);
             let labels = |pod: &AttributedPod| self.pods.relay_labels(pod);
-            self.relay_pods = Arc::new(NamedPods::new(version, view, labels));
+            self.relay_pods = Arc::new(NamedPods::new(version, view, sandboxes, labels));
         }
         Arc::clone(&self.relay_pods)
     }

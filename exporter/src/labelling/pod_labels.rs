@@ -13,7 +13,7 @@ use crate::{
 
 /// The value of `container` on the cgroup that holds a pod's namespaces, as cAdvisor has had it for Docker: queries
 /// leave it out by `container!="POD"`.
-const SANDBOX: &str = "POD";
+pub(super) const SANDBOX: &str = "POD";
 
 /// The labels of the pods that are known.
 #[derive(Debug, Default)]

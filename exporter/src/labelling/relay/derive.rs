@@ -10,7 +10,10 @@ use super::{
     write,
 };
 use crate::{
-    labelling::relabel::{LabelSet, Step, Verdict, labels::METRIC_NAME},
+    labelling::{
+        pod_labels::SANDBOX,
+        relabel::{LabelSet, Step, Verdict, labels::METRIC_NAME},
+    },
     metric::FamilyType,
     page::relayed::{FamilyMeta, Group, SeriesHasher},
     source::upstream::exposition::{Fault, parse_series},
@@ -169,7 +172,9 @@ impl Context<'_> {
             (_, NamedBy::Labels) => named_kind(series),
             (CgroupOwner::Pod(_), NamedBy::Path) => OwnerKind::Pod,
             (CgroupOwner::Sandbox(_), NamedBy::Path) => OwnerKind::Sandbox,
-            (CgroupOwner::Container(..), NamedBy::Path) => OwnerKind::Container,
+            (CgroupOwner::Container(..) | CgroupOwner::Unnamed(..), NamedBy::Path) => {
+                OwnerKind::Container
+            }
         };
         Owned { idx, version, kind, owner, by }
     }
@@ -254,8 +259,11 @@ impl Owned {
             return Vec::new();
         };
         let mut names = vec![("namespace", pod.namespace.as_str()), ("pod", pod.name.as_str())];
-        if let CgroupOwner::Container(_, container) = &self.owner {
-            names.push(("container", container));
+        match &self.owner {
+            CgroupOwner::Container(_, name) => names.push(("container", name)),
+            CgroupOwner::Sandbox(_) => names.push(("container", SANDBOX)),
+            CgroupOwner::Unnamed(_, id) => names.push(("container_id", id)),
+            CgroupOwner::Pod(_) | CgroupOwner::Node | CgroupOwner::UnknownPod => {}
         }
         names
     }
@@ -266,11 +274,11 @@ fn external_labels(settings: &Settings) -> impl Iterator<Item = (&str, &str)> {
 }
 
 /// What a series is about that has its pod's name: cadvisor gives the sandbox a `name` and no `container`, and Docker's
-/// sandboxes the container `POD`.
+/// sandboxes the container `POD`, as Podmeter's own series do.
 fn named_kind(series: &Received<'_>) -> OwnerKind {
     match (series.get("container"), series.get("name")) {
         ("", "") => OwnerKind::Pod,
-        ("" | "POD", _) => OwnerKind::Sandbox,
+        ("" | SANDBOX, _) => OwnerKind::Sandbox,
         _ => OwnerKind::Container,
     }
 }

@@ -1,6 +1,9 @@
 //! What the Kubernetes API says of pods, as the relay asks it. Pure.
 
-use std::{collections::HashMap, sync::Arc};
+use std::{
+    collections::{HashMap, HashSet},
+    sync::Arc,
+};
 
 use super::{
     Pods,
@@ -12,7 +15,7 @@ use crate::{
         container::identify,
         kubernetes::{view::PodView, workload::AttributedPod},
     },
-    subject::PodUid,
+    subject::{ContainerId, PodUid},
 };
 
 /// The pods of a snapshot with their labels. Without an API there are none; that a cgroup is a pod's is known all the
@@ -21,14 +24,16 @@ use crate::{
 pub struct NamedPods {
     version: u64,
     view: Arc<PodView>,
+    sandboxes: HashSet<ContainerId>,
     by_uid: HashMap<PodUid, Arc<Pod>>,
 }
 
 impl NamedPods {
-    /// The pods of that view; `labels` are those of a pod beside its namespace and name.
+    /// The pods of that view, and the containers that are their sandboxes; `labels` are those of a pod beside its namespace and name.
     pub(in crate::labelling) fn new(
         version: u64,
         view: &Arc<PodView>,
+        sandboxes: HashSet<ContainerId>,
         labels: impl Fn(&AttributedPod) -> Vec<(String, String)>,
     ) -> Self {
         let pod = |pod: &Arc<AttributedPod>| {
@@ -39,12 +44,17 @@ impl NamedPods {
             };
             (pod.pod.uid.clone(), Arc::new(named))
         };
-        Self { version, view: Arc::clone(view), by_uid: view.iter().map(pod).collect() }
+        let by_uid = view.iter().map(pod).collect();
+        Self { version, view: Arc::clone(view), sandboxes, by_uid }
     }
 
-    /// Whether they are those of that view.
-    pub(in crate::labelling) fn is_of(&self, view: &Arc<PodView>) -> bool {
-        Arc::ptr_eq(&self.view, view)
+    /// Whether they are those of that view, with these sandboxes.
+    pub(in crate::labelling) fn is_of(
+        &self,
+        view: &Arc<PodView>,
+        sandboxes: &HashSet<ContainerId>,
+    ) -> bool {
+        Arc::ptr_eq(&self.view, view) && self.sandboxes == *sandboxes
     }
 
     /// Which change of the pods these are.
@@ -88,8 +98,8 @@ impl Pods for NamedPods {
         };
         match attributed.container(&container_id) {
             Some(container) => CgroupOwner::Container(pod, container.name.as_ref().into()),
-            // The sandbox is in no status; a container that is about to be listed has no name yet either.
-            None => CgroupOwner::Sandbox(pod),
+            None if self.sandboxes.contains(&container_id) => CgroupOwner::Sandbox(pod),
+            None => CgroupOwner::Unnamed(pod, container_id.as_str().into()),
         }
     }
 }

@@ -44,6 +44,8 @@ pub enum CgroupOwner {
     Sandbox(Arc<Pod>),
     /// One of the pod's containers, by name.
     Container(Arc<Pod>, String),
+    /// One whose name is not known, or not yet, by id.
+    Unnamed(Arc<Pod>, String),
 }
 
 impl CgroupOwner {
@@ -51,7 +53,10 @@ impl CgroupOwner {
     pub(super) fn pod(&self) -> Option<&Arc<Pod>> {
         match self {
             Self::Node | Self::UnknownPod => None,
-            Self::Pod(pod) | Self::Sandbox(pod) | Self::Container(pod, _) => Some(pod),
+            Self::Pod(pod)
+            | Self::Sandbox(pod)
+            | Self::Container(pod, _)
+            | Self::Unnamed(pod, _) => Some(pod),
         }
     }
 }

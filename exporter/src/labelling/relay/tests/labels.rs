@@ -73,7 +73,7 @@ fn rows_with_nothing_but_a_cgroup_are_named_by_its_path() {
         let relayed = pass(&mut relay, page, &pods);
         expect![[r#"
             container_x{container="web",id="/kubepods/pod1/c1",namespace="n9e",pod="web-0",region="beijing"} 1
-            container_x{id="/kubepods/pod1/s1",namespace="n9e",pod="web-0",region="beijing"} 2
+            container_x{container="POD",id="/kubepods/pod1/s1",namespace="n9e",pod="web-0",region="beijing"} 2
             container_x{id="/kubepods/pod1",namespace="n9e",pod="web-0",region="beijing"} 3
             container_x{id="/kubepods/pod2/c2"} 4
             container_x{id="/"} 5
