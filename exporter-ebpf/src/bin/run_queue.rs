@@ -11,8 +11,7 @@
 //! `__state` is running); it ends when it is switched in.
 //! `sched_wakeup` is also given for a task that already waits, and for one that runs, both of which begin nothing.
 //! The argument `prev_state` is not used: older kernels say "sleeping" there of a task that found a signal and goes on.
-//! The time is that of the run queue (`rq->clock`), by raw tracepoints that of `CLOCK_MONOTONIC`, and counts for the cgroup
-//! that the task is in when it gets the CPU.
+//! The time is that of the run queue (`rq->clock`), and counts for the cgroup that the task is in when it gets the CPU.
 //! Time behind a CPU quota is in it, as it is in `/proc/<pid>/schedstat`.
 //!
 //! Cost: O(1) per event, without a hash map but for the cgroup's histogram: who waits since when stands in an array,
@@ -24,7 +23,6 @@
 #![no_main]
 
 use aya_ebpf::{
-    helpers::bpf_ktime_get_ns,
     macros::{btf_tracepoint, map, raw_tracepoint},
     maps::{Array, HashMap},
     programs::{BtfTracePointContext, RawTracePointContext},
@@ -55,31 +53,6 @@ offsets! {
     RQ_CLOCK;
     /// Not an offset: which argument of `sched_switch` is the task that is switched out; the next one is switched in.
     SWITCH_PREV;
-}
-
-/// What time it is, by the way that is cheapest for programs that read in one way.
-trait Clock: Memory {
-    /// The time, in nanoseconds of a clock that all programs of this hook share.
-    fn now(task: usize) -> u64;
-}
-
-impl Clock for Typed {
-    /// That of the run queue of the task's CPU, which the kernel has just brought up to date, and takes for its own
-    /// account.
-    #[inline(always)]
-    fn now(task: usize) -> u64 {
-        let rq = Self::read(Self::read(task, &TASK_CFS_RQ), &CFS_RQ_RQ);
-        Self::read(rq, &RQ_CLOCK)
-    }
-}
-
-impl Clock for Any {
-    #[inline(always)]
-    fn now(_task: usize) -> u64 {
-        // JUSTIFICATION: helpers of the kernel are foreign functions.
-        // SAFETY: it takes nothing and always answers.
-        unsafe { bpf_ktime_get_ns() }
-    }
 }
 
 /// Waits by cgroup id.
@@ -125,13 +98,13 @@ fn raw_sched_wakeup_new(context: RawTracePointContext) -> i32 {
 }
 
 #[inline(always)]
-fn switch<M: Clock>(context: &impl Arguments) -> i32 {
+fn switch<M: Memory>(context: &impl Arguments) -> i32 {
     // The verifier takes no index that is not in the program's text, and the tracepoint none that it does not have.
     let (first, second) = (context.get(1), context.get(2));
     let (prev, next) =
         if kernel::global(&SWITCH_PREV) == 1 { (first, second) } else { (second, context.get(3)) };
     let is_preempted = context.get(0) & 0xff != 0;
-    let now = M::now(next);
+    let now = now::<M>(next);
     let goes_on = is_preempted || M::read::<u32>(prev, &TASK_STATE) == TASK_RUNNING;
     if goes_on {
         begin(M::read(prev, &TASK_PID), now);
@@ -145,11 +118,11 @@ fn switch<M: Clock>(context: &impl Arguments) -> i32 {
 /// The kernel says the same of a task that runs, when it was about to sleep and need not any more; whoever says so holds
 /// the lock under which the task would have left its CPU, or is that task.
 #[inline(always)]
-fn woken<M: Clock>(task: usize) -> i32 {
+fn woken<M: Memory>(task: usize) -> i32 {
     if M::read::<u8>(task, &TASK_ON_CPU) != 0 {
         return 0;
     }
-    begin(M::read(task, &TASK_PID), M::now(task));
+    begin(M::read(task, &TASK_PID), now::<M>(task));
     0
 }
 
@@ -169,7 +142,7 @@ fn begin(pid: u32, now: u64) {
 
 /// A task gets a CPU.
 #[inline(always)]
-fn end<M: Clock>(task: usize, now: u64) {
+fn end<M: Memory>(task: usize, now: u64) {
     let pid: u32 = M::read(task, &TASK_PID);
     let Some(slot) = slot(pid) else {
         return;
@@ -181,6 +154,14 @@ fn end<M: Clock>(task: usize, now: u64) {
     }
     write(slot, Waiting::NOBODY);
     count(owner::of_task::<M>(task), waiting.duration_ns(now));
+}
+
+/// The time of the run queue of the task's CPU, in nanoseconds: the kernel has just brought it up to date, and takes it for
+/// its own account.
+#[inline(always)]
+fn now<M: Memory>(task: usize) -> u64 {
+    let rq = M::read(M::read(task, &TASK_CFS_RQ), &CFS_RQ_RQ);
+    M::read(rq, &RQ_CLOCK)
 }
 
 /// The word of a task; none of the idle tasks, which are all 0, one per CPU, and wait for nothing.

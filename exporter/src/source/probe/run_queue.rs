@@ -36,7 +36,7 @@ pub(super) const PROBE: ProbeDef = ProbeDef {
                 ProgramDef::required("sched_wakeup_new", "sched_wakeup_new"),
             ],
             memory: KernelMemory::Typed,
-            globals: typed_globals,
+            globals,
         },
         HookDef {
             kind: HookKind::RawTracepoint,
@@ -50,14 +50,7 @@ pub(super) const PROBE: ProbeDef = ProbeDef {
         },
     ],
     tables: &[WAITS],
-    skips: &[
-        Skip::Folded,
-        Skip::Lost,
-        Skip::InFlightFull,
-        Skip::ClockBackwards,
-        Skip::NoEntry,
-        Skip::NoOwner,
-    ],
+    skips: &[Skip::Folded, Skip::Lost, Skip::InFlightFull, Skip::NoEntry, Skip::NoOwner],
     names: no_names,
     read,
 };
@@ -107,14 +100,6 @@ fn globals(types: &KernelTypes, host: &ProbeHost) -> Result<Globals, BtfError> {
         ("TASK_STATE", state),
         ("TASK_ON_CPU", on_cpu),
         ("SWITCH_PREV", prev),
-    ]);
-    Ok(globals)
-}
-
-/// The same, and the way to the clock of a task's run queue.
-fn typed_globals(types: &KernelTypes, host: &ProbeHost) -> Result<Globals, BtfError> {
-    let mut globals = globals(types, host)?;
-    globals.extend([
         ("TASK_CFS_RQ", types.offset("task_struct", "se.cfs_rq", 8)?),
         ("CFS_RQ_RQ", types.offset("cfs_rq", "rq", 8)?),
         ("RQ_CLOCK", types.offset("rq", "clock", 8)?),
