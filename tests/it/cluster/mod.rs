@@ -6,6 +6,7 @@ mod full_node;
 mod harness;
 mod node;
 mod page;
+mod privileges;
 mod rbac;
 
 use std::path::Path;
