@@ -6,9 +6,21 @@ use serde_json::Value;
 use tempfile::TempDir;
 
 use crate::{
-    http::try_get,
+    http::{get, try_get},
     tools::{Process, write},
 };
+
+/// A series of a query's result: its labels, and its value.
+pub type Labelled = (BTreeMap<String, String>, f64);
+
+/// Prometheus' own counters of samples that a target gave and that it threw away.
+const THROWN_AWAY: &[&str] = &[
+    "prometheus_target_scrapes_sample_duplicate_timestamp_total",
+    "prometheus_target_scrapes_sample_out_of_order_total",
+    "prometheus_target_scrapes_sample_out_of_bounds_total",
+    "prometheus_target_scrapes_exceeded_sample_limit_total",
+    "prometheus_target_scrapes_exceeded_body_size_limit_total",
+];
 
 /// A Prometheus that scrapes one target every few seconds.
 pub struct Prometheus {
@@ -86,9 +98,32 @@ scrape_configs:
     /// The values of a query's result.
     #[must_use]
     pub fn query(&self, query: &str) -> Option<Vec<f64>> {
+        let series = self.query_series(query)?;
+        Some(series.into_iter().map(|(_labels, value)| value).collect())
+    }
+
+    /// The series of a query's result.
+    #[must_use]
+    pub fn query_series(&self, query: &str) -> Option<Vec<Labelled>> {
         let data = self.data(&format!("/api/v1/query?query={}", percent_encoded(query)))?;
-        let value = |series: &Value| series.pointer("/value/1")?.as_str()?.parse().ok();
-        data.get("result")?.as_array()?.iter().map(value).collect()
+        let series = |series: &Value| {
+            let labels = serde_json::from_value(series.get("metric")?.clone()).ok()?;
+            Some((labels, series.pointer("/value/1")?.as_str()?.parse().ok()?))
+        };
+        data.get("result")?.as_array()?.iter().map(series).collect()
+    }
+
+    /// How many samples it threw away, by the name of its own counter.
+    #[must_use]
+    pub fn thrown_away(&self) -> BTreeMap<&'static str, f64> {
+        let page = get(&format!("{}/metrics", self.url), &[]);
+        let value = |name: &&'static str| {
+            let line =
+                page.text().lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(' '));
+            let value = line.and_then(|value| value.parse().ok());
+            (*name, value.unwrap_or_else(|| panic!("Prometheus has no {name}")))
+        };
+        THROWN_AWAY.iter().map(value).collect()
     }
 }
 

@@ -8,6 +8,7 @@ mod node;
 mod page;
 mod privileges;
 mod rbac;
+mod relay;
 
 use std::path::Path;
 

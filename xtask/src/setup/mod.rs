@@ -111,8 +111,8 @@ const REQUIREMENTS: &[Requirement] = &[
     },
     Requirement {
         name: "prometheus",
-        why: "tests let a real Prometheus scrape the page, in the virtual machines too",
-        purposes: &[Purpose::Test, Purpose::Vm],
+        why: "tests let a real Prometheus scrape the page, in virtual machines and in a cluster too",
+        purposes: &[Purpose::Test, Purpose::Vm, Purpose::Cluster],
         without: Without::Fails,
         present: tools::prometheus_present,
         bring: tools::bring_prometheus,

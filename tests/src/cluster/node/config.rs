@@ -49,11 +49,14 @@ BinaryName = "{runc}"
     write(dir, "containerd.toml", &text)
 }
 
-/// The kubelet's: it asks the API server who may read its pages.
-pub(super) fn kubelet(dir: &Path, ca_file: &Path, serving: &Pair) -> PathBuf {
+/// The kubelet's: it asks the API server who may read its pages. Without a certificate it makes one.
+pub(super) fn kubelet(dir: &Path, ca_file: &Path, serving: Option<&Pair>) -> PathBuf {
     let resolv_conf = write(dir, "resolv.conf", "");
     let (ca_file, resolv_conf) = (ca_file.display(), resolv_conf.display());
-    let (certificate, key) = (serving.certificate.display(), serving.key.display());
+    let serving = serving.map_or_else(String::new, |Pair { certificate, key }| {
+        let (certificate, key) = (certificate.display(), key.display());
+        format!("tlsCertFile: {certificate}\ntlsPrivateKeyFile: {key}\n")
+    });
     let text = format!(
         "apiVersion: kubelet.config.k8s.io/v1beta1
 kind: KubeletConfiguration
@@ -63,9 +66,7 @@ authentication:
   webhook: {{ enabled: true }}
   x509: {{ clientCAFile: {ca_file} }}
 authorization: {{ mode: Webhook }}
-tlsCertFile: {certificate}
-tlsPrivateKeyFile: {key}
-cgroupDriver: cgroupfs
+{serving}cgroupDriver: cgroupfs
 failSwapOn: false
 resolvConf: {resolv_conf}
 # The machine's disk may be nearly full with what is no matter of these pods.

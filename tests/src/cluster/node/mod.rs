@@ -6,7 +6,12 @@ mod config;
 mod image;
 mod sandbox;
 
-use std::{env, fs::File, path::Path, process::Command};
+use std::{
+    env,
+    fs::File,
+    path::{Path, PathBuf},
+    process::Command,
+};
 
 use serde_json::Value;
 
@@ -22,6 +27,15 @@ use crate::tools::{Process, tool};
 pub const NAME: &str = "node-1";
 
 const CONTROLLERS: &str = "kube-controller-manager";
+
+/// Who signs what the kubelet serves with.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Serving {
+    /// The cluster's authority.
+    Authority,
+    /// The kubelet itself, for its name alone, as most clusters have it.
+    Itself,
+}
 
 /// A running node with its cluster.
 #[derive(Debug)]
@@ -39,6 +53,12 @@ impl Node {
     /// Starts everything and waits until the node is ready, or gives nothing after saying why there is none.
     #[must_use]
     pub fn start() -> Option<Self> {
+        Self::start_with(Serving::Authority)
+    }
+
+    /// The same with another certificate of the kubelet.
+    #[must_use]
+    pub fn start_with(serving: Serving) -> Option<Self> {
         let programs = Programs::find()?;
         let busybox = tool("PODMETER_BUSYBOX")?;
         // The pods' cgroups have one name, so there is one node at a time.
@@ -59,7 +79,7 @@ impl Node {
         let mut sandbox = Sandbox::start(&link, cluster.dir.path(), &folders);
         start_containerd(&cluster, &mut sandbox, &busybox);
         let controllers = start_controllers(&cluster);
-        start_kubelet(&cluster, &mut sandbox);
+        start_kubelet(&cluster, &mut sandbox, serving);
         wait_until("the node is ready", || is_ready(&cluster).then_some(()));
         start_kube_proxy(&cluster, &mut sandbox);
         cgroups::count_io(cluster.dir.path());
@@ -79,10 +99,16 @@ impl Node {
         &self.cluster
     }
 
-    /// Where the kubelet serves; its certificate is signed by the cluster's authority.
+    /// Where the kubelet serves.
     #[must_use]
     pub fn kubelet_url(&self) -> String {
         format!("https://{ADDRESS}:10250")
+    }
+
+    /// The certificate that the kubelet made for itself, with the authority that it made for that.
+    #[must_use]
+    pub fn kubelet_certificate(&self) -> PathBuf {
+        certificates_of_kubelet(&self.cluster).join("kubelet.crt")
     }
 
     /// Where kube-proxy serves.
@@ -133,12 +159,18 @@ fn start_controllers(cluster: &Cluster) -> [Process; 2] {
     })
 }
 
-fn start_kubelet(cluster: &Cluster, sandbox: &mut Sandbox) {
+/// Where the kubelet puts what it makes for itself.
+fn certificates_of_kubelet(cluster: &Cluster) -> PathBuf {
+    cluster.dir.path().join("kubelet-pki")
+}
+
+fn start_kubelet(cluster: &Cluster, sandbox: &mut Sandbox, serving: Serving) {
     let dir = cluster.dir.path();
     let user = format!("system:node:{NAME}");
     let kubeconfig = cluster.kubeconfig("kubelet", &user, Some("system:nodes"));
-    let serving = cluster.certificates.server("kubelet-serving", &[NAME, ADDRESS]);
-    let config = config::kubelet(dir, cluster.ca_file(), &serving);
+    let signed = (serving == Serving::Authority)
+        .then(|| cluster.certificates.server("kubelet-serving", &[NAME, ADDRESS]));
+    let config = config::kubelet(dir, cluster.ca_file(), signed.as_ref());
     let mut command = sandbox.command(cluster.programs.compiled("kubelet"));
     command
         .arg(format!("--config={}", config.display()))
@@ -146,6 +178,7 @@ fn start_kubelet(cluster: &Cluster, sandbox: &mut Sandbox) {
         .arg(format!("--hostname-override={NAME}"))
         .arg(format!("--node-ip={ADDRESS}"))
         .arg(format!("--root-dir={}", dir.join("kubelet").display()))
+        .arg(format!("--cert-dir={}", certificates_of_kubelet(cluster).display()))
         .arg("--container-runtime=remote")
         .arg("--container-runtime-endpoint=unix:///run/containerd/containerd.sock");
     sandbox.spawn("kubelet", &mut command);
