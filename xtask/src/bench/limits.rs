@@ -84,19 +84,19 @@ fn measure(podmeter: &Path) -> Result<Measured> {
     exporter.first_page()?;
     let first_page = start.elapsed();
     thread::sleep(IDLE_TIME);
-    let idle_bytes = exporter.resident_bytes()?;
-    let before = exporter.cpu()?;
+    let idle_bytes = exporter.process().memory()?.resident_bytes;
+    let before = exporter.process().cpu()?;
     let mut page = String::new();
     for _ in 0..N_SCRAPES {
         page = exporter.scrape()?;
     }
-    let after = exporter.cpu()?;
+    let used = exporter.process().cpu()?.since(before);
     Ok(Measured {
         first_page,
-        user_per_scrape: after.user.saturating_sub(before.user) / N_SCRAPES,
-        system_per_scrape: after.system.saturating_sub(before.system) / N_SCRAPES,
+        user_per_scrape: used.user / N_SCRAPES,
+        system_per_scrape: used.system / N_SCRAPES,
         idle_bytes,
-        bytes_after_scrapes: exporter.resident_bytes()?,
+        bytes_after_scrapes: exporter.process().memory()?.resident_bytes,
         n_lines: page.lines().count(),
         n_lines_of_bench: page.lines().filter(|line| line.contains(cgroups::NAME)).count(),
     })

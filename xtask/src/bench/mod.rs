@@ -5,7 +5,9 @@ mod cgroups;
 mod exporter;
 mod limits;
 mod load;
+mod measured;
 mod probes;
+mod relay;
 
 use anyhow::Result;
 
@@ -22,6 +24,8 @@ enum Part {
     Probes(probes::Options),
     /// Measure what it costs to know the pods, in a cluster full of objects.
     Attribution(attribution::Options),
+    /// Measure what relaying a full cadvisor page costs, against vmagent and Prometheus.
+    Relay(relay::Options),
     /// Be one of the loads of `probes`, and print how often it was done per second.
     #[command(hide = true)]
     Load(load::Options),
@@ -33,6 +37,7 @@ pub(crate) fn run(options: &Options) -> Result<()> {
         None => limits::run(),
         Some(Part::Probes(options)) => probes::run(options),
         Some(Part::Attribution(options)) => attribution::run(options),
+        Some(Part::Relay(options)) => relay::run(options),
         Some(Part::Load(options)) => load::run(options),
     }
 }

@@ -10,7 +10,7 @@ use std::{cell::OnceCell, time::Instant};
 
 use anyhow::{Context as _, Result};
 
-pub(crate) use tools::{busybox, helm_path, prometheus_tool, python_path};
+pub(crate) use tools::{busybox, helm_path, prometheus_tool, python_path, vmagent};
 
 use crate::{apt::Apt, cache::Cache, console, vm::kernel};
 
@@ -27,7 +27,7 @@ pub(crate) enum Purpose {
     Vm,
     /// The tests against a real Kubernetes on this machine, without what other tests need.
     Cluster,
-    /// The bench of the probes on this machine.
+    /// The benches of the probes and of the relay on this machine.
     Bench,
     /// The fuzz targets.
     Fuzz,
@@ -111,11 +111,20 @@ const REQUIREMENTS: &[Requirement] = &[
     },
     Requirement {
         name: "prometheus",
-        why: "tests let a real Prometheus scrape the page, in virtual machines and in a cluster too",
-        purposes: &[Purpose::Test, Purpose::Vm, Purpose::Cluster],
+        why: "tests let a real Prometheus scrape the page, in virtual machines and in a cluster too; the relay is \
+              compared with it",
+        purposes: &[Purpose::Test, Purpose::Vm, Purpose::Cluster, Purpose::Bench],
         without: Without::Fails,
         present: tools::prometheus_present,
         bring: tools::bring_prometheus,
+    },
+    Requirement {
+        name: "vmagent",
+        why: "the relay is compared with it",
+        purposes: &[Purpose::Bench],
+        without: Without::Fails,
+        present: tools::vmagent_present,
+        bring: tools::bring_vmagent,
     },
     Requirement {
         name: "prometheus_client",

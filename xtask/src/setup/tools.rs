@@ -1,4 +1,5 @@
-//! Tools that are unpacked in the cache: Prometheus with promtool, Python's `prometheus_client`, and a static busybox.
+//! Tools that are unpacked in the cache: Prometheus with promtool, vmagent, Python's `prometheus_client`, and a static
+//! busybox.
 
 use std::{
     fs,
@@ -17,6 +18,8 @@ use crate::{
 
 /// The release of Prometheus that the tests are written for.
 const PROMETHEUS: &str = "3.5.";
+/// The release of vmagent that Podmeter is compared with.
+const VMAGENT: &str = "1.145.";
 const PYTHON_CLIENT: &str = "prometheus_client";
 /// Debian has no Helm; this has the whole SDK in it.
 const HELM: &str = "helm-sdkpy==0.1.32";
@@ -51,6 +54,35 @@ pub(super) fn bring_prometheus(setup: &Setup) -> Result<String> {
         bail!("the packages do not hold prometheus and promtool");
     }
     Ok(described(&packages))
+}
+
+/// Where vmagent is.
+pub(crate) fn vmagent(cache: &Cache) -> Option<PathBuf> {
+    Some(cache.path("vmagent/usr/bin/vmagent")).filter(|path| path.is_file())
+}
+
+pub(super) fn vmagent_present(setup: &Setup) -> bool {
+    vmagent(&setup.cache).is_some()
+}
+
+pub(super) fn bring_vmagent(setup: &Setup) -> Result<String> {
+    let apt = setup.apt().context("vmagent comes from Debian's package victoria-metrics")?;
+    let package = newest(apt, "victoria-metrics", VMAGENT)?;
+    setup.cache.fill("vmagent", |dir| {
+        apt.unpack(std::slice::from_ref(&package), dir)?;
+        // The one file that is needed of 250 MB.
+        for file in fs::read_dir(dir.join("usr/bin"))? {
+            let file = file?;
+            if file.file_name() != "vmagent" {
+                fs::remove_file(file.path())?;
+            }
+        }
+        Ok(())
+    })?;
+    if !vmagent_present(setup) {
+        bail!("the package holds no vmagent");
+    }
+    Ok(described(&[package]))
 }
 
 /// The `PYTHONPATH` that has `prometheus_client`.

@@ -12,7 +12,12 @@ mod statistics;
 mod table;
 mod workload;
 
-use std::{fs, path::PathBuf, process::Command, time::Instant};
+use std::{
+    fs,
+    path::{Path, PathBuf},
+    process::Command,
+    time::Instant,
+};
 
 use anyhow::{Context as _, Result, bail};
 
@@ -99,8 +104,7 @@ struct Bench<'a> {
 impl<'a> Bench<'a> {
     /// Asks the exporter which probes there are.
     fn new(podmeter: PathBuf, options: &'a Options) -> Result<Self> {
-        let page = Exporter::start(&podmeter, "")?.first_page()?;
-        let probes = page::probes(&page).into_iter().map(|probe| probe.name).collect();
+        let probes = names(&podmeter)?;
         Ok(Self { podmeter, probes, cpus: Cpus::allowed()?, options })
     }
 
@@ -182,6 +186,17 @@ impl<'a> Bench<'a> {
         };
         (0..self.options.rounds).map(round).collect()
     }
+}
+
+/// The configuration that leaves all probes off.
+pub(super) fn none(podmeter: &Path) -> Result<String> {
+    Ok(only("", &names(podmeter)?))
+}
+
+/// The names of all probes, as the exporter says them.
+fn names(podmeter: &Path) -> Result<Vec<String>> {
+    let page = Exporter::start(podmeter, "")?.first_page()?;
+    Ok(page::probes(&page).into_iter().map(|probe| probe.name).collect())
 }
 
 /// The configuration with that probe, and none besides.

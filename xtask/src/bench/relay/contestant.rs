@@ -1,0 +1,292 @@
+//! Who is measured: Podmeter, vmagent and Prometheus, each with the same target, rules and labels.
+
+use std::{
+    fs,
+    io::{Read as _, Write as _},
+    net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream},
+    path::PathBuf,
+    process::Command,
+    time::{Duration, Instant},
+};
+
+use anyhow::{Context as _, Result, bail};
+
+use super::{
+    INTERVAL,
+    cadvisor::DROPPED,
+    server::{Target, wait_until},
+};
+use crate::bench::{
+    exporter::Exporter,
+    measured::{self, Measured},
+};
+
+/// How long anything may take that is waited for.
+const PATIENCE: Duration = Duration::from_mins(1);
+
+/// Who, and how it is asked.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Contestant {
+    Podmeter,
+    /// With gzip towards the scraper.
+    PodmeterGzip,
+    Vmagent,
+    Prometheus,
+}
+
+/// Where the programs are, and who is there to talk to.
+#[derive(Debug)]
+pub(super) struct Place {
+    pub(super) podmeter: PathBuf,
+    pub(super) vmagent: PathBuf,
+    pub(super) prometheus: PathBuf,
+    pub(super) api_server: SocketAddr,
+    pub(super) sink: SocketAddr,
+    /// The configuration that leaves all kernel probes off.
+    pub(super) without_probes: String,
+}
+
+/// A running one.
+#[derive(Debug)]
+pub(super) enum Running {
+    /// It is asked by the bench, as by a Prometheus.
+    Asked { exporter: Exporter, gzip: bool, last: Option<Instant> },
+    /// It asks by itself.
+    Asking {
+        process: Measured,
+        address: SocketAddr,
+        /// Its own counter of samples.
+        samples: &'static str,
+    },
+}
+
+impl Contestant {
+    pub(super) const ALL: [Self; 4] =
+        [Self::Podmeter, Self::Vmagent, Self::Prometheus, Self::PodmeterGzip];
+
+    pub(super) fn name(self) -> &'static str {
+        match self {
+            Self::Podmeter => "Podmeter",
+            Self::PodmeterGzip => "Podmeter, gzip to the scraper",
+            Self::Vmagent => "vmagent",
+            Self::Prometheus => "Prometheus",
+        }
+    }
+
+    /// Starts it with this target.
+    pub(super) fn start(self, place: &Place, target: &Target) -> Result<Running> {
+        match self {
+            Self::Podmeter => podmeter(place, target, false),
+            Self::PodmeterGzip => podmeter(place, target, true),
+            Self::Vmagent => vmagent(place, target),
+            Self::Prometheus => prometheus(place, target),
+        }
+    }
+}
+
+fn podmeter(place: &Place, target: &Target, gzip: bool) -> Result<Running> {
+    let kubeconfig = measured::dir()?.join("kubeconfig");
+    let text = format!(
+        "apiVersion: v1\nkind: Config\nclusters: [{{ name: b, cluster: {{ server: 'http://{}' }} }}]\n\
+         users: [{{ name: b, user: {{ }} }}]\ncontexts: [{{ name: b, context: {{ cluster: b, user: b }} }}]\n\
+         current-context: b\n",
+        place.api_server
+    );
+    fs::write(&kubeconfig, text).context("failed to write the kubeconfig")?;
+    let configuration = format!(
+        "node_name: bench
+kubernetes:
+  enabled: true
+  kubeconfig: {}
+  pod_state: {{ enabled: false }}
+  labels: [ {{ from: pod.label.region, to: region }} ]
+scrape_configs:
+  - job_name: cadvisor
+    url: http://{}/metrics/cadvisor
+    honor_timestamps: false
+    metric_relabel_configs:
+{}{}",
+        kubeconfig.display(),
+        target.address(),
+        rules(),
+        place.without_probes
+    );
+    let mut exporter = Exporter::start(&place.podmeter, &configuration)?;
+    exporter.first_page()?;
+    wait_until("podmeter knows the pods", PATIENCE, || {
+        exporter
+            .scrape()
+            .is_ok_and(|page| page.contains("podmeter_kubernetes_state{state=\"watching\"} 1"))
+    })?;
+    Ok(Running::Asked { exporter, gzip, last: None })
+}
+
+/// The rules, as each of the three has them in its configuration.
+fn rules() -> String {
+    let rule = |(sources, regex): &(&[&str], &str)| {
+        format!(
+            "      - {{ source_labels: [{}], regex: '{regex}', action: drop }}\n",
+            sources.join(", ")
+        )
+    };
+    DROPPED.iter().map(rule).collect()
+}
+
+/// The part of the configuration that vmagent has from Prometheus. Neither can ask the API for a label of a sample's
+/// pod, so that each series gets its label for nothing, as one of the target's.
+fn scrape_config(target: &Target) -> String {
+    let seconds = INTERVAL.as_secs();
+    format!(
+        "global: {{ scrape_interval: {seconds}s, scrape_timeout: {seconds}s }}
+scrape_configs:
+  - job_name: cadvisor
+    metrics_path: /metrics/cadvisor
+    honor_timestamps: false
+    static_configs: [ {{ targets: ['{}'], labels: {{ node: bench, region: beijing }} }} ]
+    metric_relabel_configs:
+{}",
+        target.address(),
+        rules()
+    )
+}
+
+fn vmagent(place: &Place, target: &Target) -> Result<Running> {
+    let config = measured::dir()?.join("vmagent.yaml");
+    fs::write(&config, scrape_config(target)).context("failed to write vmagent's configuration")?;
+    let address = free_address()?;
+    let mut command = Command::new(&place.vmagent);
+    command
+        .arg(format!("-promscrape.config={}", config.display()))
+        .arg(format!("-remoteWrite.url=http://{}/api/v1/write", place.sink))
+        .arg(format!("-remoteWrite.tmpDataPath={}", fresh("vmagent-data")?.display()))
+        .arg(format!("-httpListenAddr={address}"));
+    let samples = "vmagent_remotewrite_global_rows_pushed_before_relabel_total";
+    asking(&mut command, "vmagent", target, address, samples)
+}
+
+fn prometheus(place: &Place, target: &Target) -> Result<Running> {
+    let config = measured::dir()?.join("prometheus.yaml");
+    fs::write(&config, scrape_config(target))
+        .context("failed to write Prometheus' configuration")?;
+    let address = free_address()?;
+    let mut command = Command::new(&place.prometheus);
+    command
+        .arg(format!("--config.file={}", config.display()))
+        .arg(format!("--storage.tsdb.path={}", fresh("prometheus-data")?.display()))
+        .arg(format!("--web.listen-address={address}"));
+    let samples = "prometheus_tsdb_head_samples_appended_total{type=\"float\"}";
+    asking(&mut command, "prometheus", target, address, samples)
+}
+
+fn asking(
+    command: &mut Command,
+    name: &str,
+    target: &Target,
+    address: SocketAddr,
+    samples: &'static str,
+) -> Result<Running> {
+    let process = Measured::start(command, name)?;
+    let log = process.log().display().to_string();
+    // The second time it is past its start, and at the first it may have been asked for its readiness.
+    wait_until(&format!("{name} asks, see {log}"), PATIENCE, || target.n_refused() > 1)?;
+    Ok(Running::Asking { process, address, samples })
+}
+
+/// An address that is free now.
+fn free_address() -> Result<SocketAddr> {
+    let free = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).context("there is no free port")?;
+    free.local_addr().context("a bound port has a number")
+}
+
+/// An empty folder of that name.
+fn fresh(name: &str) -> Result<PathBuf> {
+    let dir = measured::dir()?.join(name);
+    if dir.exists() {
+        fs::remove_dir_all(&dir).with_context(|| format!("failed to remove {}", dir.display()))?;
+    }
+    Ok(dir)
+}
+
+impl Running {
+    pub(super) fn process(&self) -> &Measured {
+        match self {
+            Self::Asked { exporter, .. } => exporter.process(),
+            Self::Asking { process, .. } => process,
+        }
+    }
+
+    /// Has it scrape the target once: where it does so by itself, this waits for that.
+    pub(super) fn scrape(&mut self, target: &Target) -> Result<()> {
+        let n_served = target.n_served();
+        if let Self::Asked { exporter, gzip, last } = self {
+            if let Some(next) = last.map(|last| last + INTERVAL) {
+                std::thread::sleep(next.saturating_duration_since(Instant::now()));
+            }
+            *last = Some(Instant::now());
+            let encoding = if *gzip { "gzip" } else { "identity" };
+            swallow(exporter.address(), encoding)?;
+            if target.n_served() != n_served + 1 {
+                bail!("the exporter did not ask its target");
+            }
+            return Ok(());
+        }
+        target.wait_for_next(n_served, PATIENCE)
+    }
+
+    /// How many samples it delivered of each page that the target gave; its own about the scrape are among them.
+    pub(super) fn n_samples(&self, target: &Target) -> Result<f64> {
+        let (page, series) = match self {
+            Self::Asked { exporter, .. } => {
+                let series = "scrape_samples_post_metric_relabeling{job=\"cadvisor\"";
+                return number(&exporter.scrape()?, series);
+            }
+            Self::Asking { address, samples, .. } => (get(*address, "/metrics")?, *samples),
+        };
+        let n_served = u32::try_from(target.n_served())?;
+        Ok((number(&page, series)? / f64::from(n_served.max(1))).round())
+    }
+}
+
+/// The value of the first series that begins so.
+fn number(page: &str, series: &str) -> Result<f64> {
+    let line = page.lines().find(|line| line.starts_with(series));
+    let value = line.and_then(|line| line.rsplit(' ').next()?.trim().parse().ok());
+    value.with_context(|| format!("there is no {series} on the page"))
+}
+
+/// Asks for a page and throws it away, which costs least.
+fn swallow(address: SocketAddr, encoding: &str) -> Result<()> {
+    let mut stream = TcpStream::connect(address).context("failed to connect")?;
+    stream.set_read_timeout(Some(PATIENCE))?;
+    let request = format!(
+        "GET /metrics HTTP/1.1\r\nHost: {address}\r\nAccept: text/plain\r\nAccept-Encoding: {encoding}\r\n\
+         Connection: close\r\n\r\n"
+    );
+    stream.write_all(request.as_bytes()).context("failed to send the request")?;
+    let mut buffer = vec![0; 1 << 20];
+    let mut n_bytes = stream.read(&mut buffer).context("failed to read the answer")?;
+    if !buffer.starts_with(b"HTTP/1.1 200 ") {
+        bail!("the answer is no page");
+    }
+    loop {
+        match stream.read(&mut buffer).context("failed to read the answer")? {
+            0 => break,
+            n_read => n_bytes += n_read,
+        }
+    }
+    if n_bytes < 1 << 18 {
+        bail!("the page has only {n_bytes} bytes");
+    }
+    Ok(())
+}
+
+/// A small page of a contestant about itself.
+fn get(address: SocketAddr, path: &str) -> Result<String> {
+    let mut stream = TcpStream::connect(address).context("failed to connect")?;
+    stream.set_read_timeout(Some(PATIENCE))?;
+    let request = format!("GET {path} HTTP/1.0\r\nHost: {address}\r\n\r\n");
+    stream.write_all(request.as_bytes()).context("failed to send the request")?;
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).context("failed to read the answer")?;
+    Ok(answer)
+}

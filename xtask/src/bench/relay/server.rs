@@ -1,0 +1,208 @@
+//! What the relays talk to: a kubelet's cadvisor page, the API server with its pods, and a remote write receiver that
+//! swallows. One thread each connection; they end with this process.
+
+use std::{
+    fmt::Write as _,
+    io::{self, BufReader, Read as _, Write as _},
+    net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream},
+    sync::{
+        Arc, Mutex, PoisonError,
+        atomic::{AtomicBool, AtomicUsize, Ordering},
+    },
+    thread,
+    time::{Duration, Instant, SystemTime, UNIX_EPOCH},
+};
+
+use anyhow::{Context as _, Result, bail};
+
+use super::cadvisor::{FullPage, Pod};
+
+/// Answers one request; the request's body is read already.
+type Handler = dyn Fn(&str, &mut TcpStream) -> io::Result<()> + Send + Sync;
+
+/// The kubelet: it refuses until it is opened, and counts what it gave.
+#[derive(Debug)]
+pub(super) struct Target {
+    address: SocketAddr,
+    state: Arc<State>,
+}
+
+#[derive(Debug, Default)]
+struct State {
+    is_open: AtomicBool,
+    n_refused: AtomicUsize,
+    n_served: AtomicUsize,
+    page: Mutex<Vec<u8>>,
+}
+
+impl Target {
+    /// Serves the page under every path.
+    pub(super) fn start(page: Arc<FullPage>) -> Result<Self> {
+        let state = Arc::new(State::default());
+        let served = Arc::clone(&state);
+        let address = serve(Box::new(move |_path, stream| served.answer(&page, stream)))?;
+        Ok(Self { address, state })
+    }
+
+    pub(super) fn address(&self) -> SocketAddr {
+        self.address
+    }
+
+    /// From now on it gives the page.
+    pub(super) fn open(&self) {
+        self.state.is_open.store(true, Ordering::SeqCst);
+    }
+
+    /// How often it refused, as yet.
+    pub(super) fn n_refused(&self) -> usize {
+        self.state.n_refused.load(Ordering::SeqCst)
+    }
+
+    /// How often it gave the page.
+    pub(super) fn n_served(&self) -> usize {
+        self.state.n_served.load(Ordering::SeqCst)
+    }
+
+    /// Waits until it has given the page once more than it had.
+    pub(super) fn wait_for_next(&self, n_served: usize, time: Duration) -> Result<()> {
+        wait_until("the page is asked for", time, || self.n_served() > n_served)
+    }
+}
+
+impl State {
+    fn answer(&self, page: &FullPage, stream: &mut TcpStream) -> io::Result<()> {
+        if !self.is_open.load(Ordering::SeqCst) {
+            self.n_refused.fetch_add(1, Ordering::SeqCst);
+            return stream.write_all(b"HTTP/1.1 503 Not Yet\r\nContent-Length: 0\r\n\r\n");
+        }
+        let mut bytes = self.page.lock().unwrap_or_else(PoisonError::into_inner);
+        let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+        page.write(self.n_served.load(Ordering::SeqCst), now.as_millis(), &mut bytes);
+        let head = format!(
+            "HTTP/1.1 200 OK\r\nContent-Type: text/plain; version=0.0.4; charset=utf-8\r\nContent-Length: {}\r\n\r\n",
+            bytes.len()
+        );
+        stream.write_all(head.as_bytes())?;
+        stream.write_all(&bytes)?;
+        self.n_served.fetch_add(1, Ordering::SeqCst);
+        Ok(())
+    }
+}
+
+/// Waits for a condition, or fails.
+pub(super) fn wait_until(
+    what: &str,
+    time: Duration,
+    mut is_so: impl FnMut() -> bool,
+) -> Result<()> {
+    let deadline = Instant::now() + time;
+    while !is_so() {
+        if Instant::now() > deadline {
+            bail!("waited {} s in vain: {what}", time.as_secs());
+        }
+        thread::sleep(Duration::from_millis(5));
+    }
+    Ok(())
+}
+
+/// An API server that knows the pods, each with the label `region`, and that nothing ever changes.
+pub(super) fn api_server(pods: &[Pod]) -> Result<SocketAddr> {
+    let mut events = String::new();
+    for Pod { namespace, name, uid } in pods {
+        writeln!(
+            events,
+            r#"{{"type":"ADDED","object":{{"metadata":{{"name":"{name}","namespace":"{namespace}","uid":"{uid}","resourceVersion":"1","labels":{{"region":"beijing"}}}},"spec":{{"nodeName":"bench","containers":[{{"name":"main"}}]}},"status":{{"phase":"Running"}}}}}}"#
+        )?;
+    }
+    events.push_str(r#"{"type":"BOOKMARK","object":{"metadata":{"resourceVersion":"2","annotations":{"k8s.io/initial-events-end":"true"}}}}"#);
+    events.push('\n');
+    serve(Box::new(move |path, stream| {
+        if !path.contains("watch=true") {
+            return stream.write_all(b"HTTP/1.1 404 Not Found\r\nContent-Length: 0\r\n\r\n");
+        }
+        stream.write_all(
+            b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nConnection: close\r\n\r\n",
+        )?;
+        if path.contains("sendInitialEvents=true") {
+            stream.write_all(events.as_bytes())?;
+        }
+        // It lasts as long as the other side wants it.
+        stream.read(&mut [0]).map(drop)
+    }))
+}
+
+/// A receiver of remote writes that looks at nothing.
+pub(super) fn sink() -> Result<SocketAddr> {
+    serve(Box::new(|_path, stream| stream.write_all(b"HTTP/1.1 204 No Content\r\n\r\n")))
+}
+
+fn serve(handler: Box<Handler>) -> Result<SocketAddr> {
+    let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).context("there is no free port")?;
+    let address = listener.local_addr().context("a bound port has a number")?;
+    let handler: Arc<Handler> = handler.into();
+    thread::spawn(move || {
+        for stream in listener.incoming().flatten() {
+            let handler = Arc::clone(&handler);
+            // A connection that breaks is the other side's matter.
+            thread::spawn(move || drop(connection(&stream, handler.as_ref())));
+        }
+    });
+    Ok(address)
+}
+
+/// Answers one request after the other.
+fn connection(stream: &TcpStream, handler: &Handler) -> io::Result<()> {
+    stream.set_nodelay(true)?;
+    let mut reader = BufReader::new(stream.try_clone()?);
+    let mut writer = stream.try_clone()?;
+    while let Some(head) = head(&mut reader)? {
+        let mut body = reader.by_ref().take(head.n_body_bytes);
+        io::copy(&mut body, &mut io::sink())?;
+        handler(&head.path, &mut writer)?;
+    }
+    Ok(())
+}
+
+struct Head {
+    path: String,
+    n_body_bytes: u64,
+}
+
+/// The next request's, or nothing at the end of the connection.
+fn head(reader: &mut impl io::BufRead) -> io::Result<Option<Head>> {
+    let mut line = String::new();
+    reader.read_line(&mut line)?;
+    let Some(path) = line.split(' ').nth(1).map(str::to_owned) else { return Ok(None) };
+    let mut n_body_bytes = 0;
+    loop {
+        line.clear();
+        if reader.read_line(&mut line)? == 0 {
+            return Ok(None);
+        }
+        match line.trim_end().split_once(':') {
+            Some((name, value)) if name.eq_ignore_ascii_case("content-length") => {
+                n_body_bytes = value.trim().parse().unwrap_or(0);
+            }
+            Some(_) => {}
+            None => return Ok(Some(Head { path, n_body_bytes })),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::head;
+
+    #[test]
+    fn a_head_has_a_path_and_says_how_long_its_body_is() {
+        let mut request =
+            &b"POST /write?a=b HTTP/1.1\r\nHost: x\r\ncontent-length: 3\r\n\r\nabc"[..];
+        let found = head(&mut request).unwrap().unwrap();
+        assert_eq!(
+            (found.path.as_str(), found.n_body_bytes, request),
+            ("/write?a=b", 3, &b"abc"[..])
+        );
+        assert!(head(&mut &b""[..]).unwrap().is_none());
+        assert!(head(&mut &b"GET / HTTP/1.1\r\nHost: x\r\n"[..]).unwrap().is_none());
+    }
+}
