@@ -2,6 +2,7 @@
 
 use std::{
     env,
+    ffi::OsString,
     path::{Path, PathBuf},
     process::{Command, Stdio},
 };
@@ -34,9 +35,19 @@ pub(crate) fn root() -> PathBuf {
 }
 
 /// `cargo`, in the root of the workspace, on this terminal.
+///
+/// What the outer cargo says of the package `xtask` is not for the inner one: build scripts such as that of `ring` look
+/// at these variables, and half of the dependencies would be built anew for whoever calls cargo by hand in between.
 pub(crate) fn cargo() -> Command {
     let mut command = Command::new(env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
     command.current_dir(root());
+    let is_of_package = |name: &OsString| {
+        let name = name.to_string_lossy();
+        name.starts_with("CARGO_PKG_") || name.starts_with("CARGO_MANIFEST_")
+    };
+    for (name, _) in env::vars_os().filter(|(name, _)| is_of_package(name)) {
+        command.env_remove(name);
+    }
     command
 }
 
