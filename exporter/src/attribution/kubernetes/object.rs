@@ -234,6 +234,8 @@ fn containers(spec: RawSpec, status: RawStatus, with_state: bool) -> Vec<Contain
             containers.push(one_container(container, kind, status, with_state));
         }
     }
+    // It is kept as long as the pod, and was grown in steps.
+    containers.shrink_to_fit();
     containers
 }
 
