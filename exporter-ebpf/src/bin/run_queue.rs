@@ -106,8 +106,11 @@ fn switch<M: Memory>(context: &impl Arguments) -> i32 {
     let is_preempted = context.get(0) & 0xff != 0;
     let now = now::<M>(next);
     let goes_on = is_preempted || M::read::<u32>(prev, &TASK_STATE) == TASK_RUNNING;
+    let prev_pid = M::read(prev, &TASK_PID);
     if goes_on {
-        begin(M::read(prev, &TASK_PID), now);
+        begin(prev_pid, now);
+    } else {
+        sleep(prev_pid);
     }
     end::<M>(next, now);
     0
@@ -137,6 +140,16 @@ fn begin(pid: u32, now: u64) {
         write(slot, Waiting::since(pid, now).word());
     } else if !Waiting::of(found).is(pid) {
         table::skip(&SKIPPED, Skip::InFlightFull);
+    }
+}
+
+/// A task gives its CPU back and sleeps: whatever was noted of it is over.
+#[inline(always)]
+fn sleep(pid: u32) {
+    if let Some(slot) = slot(pid)
+        && Waiting::of(read(slot)).is(pid)
+    {
+        write(slot, Waiting::NOBODY);
     }
 }
 
