@@ -395,23 +395,29 @@ mod tests {
         for reader in &mut readers {
             for _ in 0..2 {
                 let reading = reader.read(watcher.tree()).unwrap();
-                assert_eq!(values(&reading, ids[0]), all(0.0, 0.0, 0.0, 0.25));
+                let limited = values(&reading, ids[0]);
+                assert!(AT_REST.map(|n| all(n, 0.0, 0.0, 0.25)).contains(&limited), "{limited:?}");
                 assert_eq!(values(&reading, ids[1]), NONE);
                 assert_eq!(reading.n_failed, 0);
             }
         }
 
         fs::remove_dir(&dirs[0]).unwrap();
-        let ended = counters(0.0, 0.0, 0.0);
+        let ended = AT_REST.map(|n| counters(n, 0.0, 0.0));
         for reader in &mut readers {
-            assert_eq!(values(&reader.read(watcher.tree()).unwrap(), ids[0]), ended, "not noticed");
+            let values = values(&reader.read(watcher.tree()).unwrap(), ids[0]);
+            assert!(ended.contains(&values), "not noticed: {values:?}");
         }
         let deadline = Instant::now() + Duration::from_secs(5);
         while watcher.refresh(Instant::now()).tree.get(ids[0]).unwrap().is_live() {
             assert!(Instant::now() < deadline, "its end was not noticed");
         }
         for reader in &mut readers {
-            assert_eq!(values(&reader.read(watcher.tree()).unwrap(), ids[0]), ended);
+            let values = values(&reader.read(watcher.tree()).unwrap(), ids[0]);
+            assert!(ended.contains(&values), "{values:?}");
         }
     }
+
+    /// Periods of a cgroup without a task: its timer runs out at most twice after the quota was set.
+    const AT_REST: [f64; 3] = [0.0, 1.0, 2.0];
 }
