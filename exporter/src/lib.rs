@@ -9,6 +9,7 @@ pub mod error_chain;
 #[expect(unsafe_code, reason = "its only purpose is two calls of the allocator")]
 pub mod memory;
 pub mod paths;
+mod percent;
 pub mod telemetry;
 
 pub mod metric;

@@ -13,8 +13,9 @@ use super::{
     discovery::{Place, Places, RawResources},
     object::{RawMetadata, RawObject, RawPod},
     owners::{ForeignKind, ObjectKey, ObjectKind},
-    path::{escaped, group_path},
+    path::group_path,
 };
+use crate::percent::escaped;
 
 /// How long a request may take that is no watch.
 const REQUEST_TIMEOUT: Duration = Duration::from_secs(30);
@@ -204,7 +205,7 @@ impl From<RawStatus> for ApiError {
 
 impl Api {
     pub(super) fn new(client: Client, node: &str) -> Self {
-        Self { client, node: escaped(node), places: Places::default() }
+        Self { client, node: escaped(node).to_string(), places: Places::default() }
     }
 
     /// One page of the pods of this node.
