@@ -195,7 +195,7 @@ mod tests {
             watch::{CgroupWatcher, DEAD_GRACE, MAX_CGROUPS},
         },
         metric::Value,
-        source::host::per_cgroup::Reading,
+        source::host::{kept_files::Room, per_cgroup::Reading},
         subject::{CgroupId, Subject},
     };
 
@@ -232,7 +232,7 @@ mod tests {
                 mount_root: "/".to_owned(),
             };
             // A kept file of a common file system outlives its removal, unlike one of cgroupfs.
-            CgroupCpu::new(&hierarchy, 0)
+            CgroupCpu::new(&hierarchy, Room::of(0))
         }
     }
 
@@ -391,7 +391,7 @@ mod tests {
         let mut watcher =
             CgroupWatcher::start(root, DEAD_GRACE, MAX_CGROUPS, Instant::now()).unwrap();
         // With files kept, without, and with some.
-        let mut readers = [100, 0, 1].map(|max| CgroupCpu::new(&cgroup.hierarchy, max));
+        let mut readers = [100, 0, 1].map(|max| CgroupCpu::new(&cgroup.hierarchy, Room::of(max)));
         for reader in &mut readers {
             for _ in 0..2 {
                 let reading = reader.read(watcher.tree()).unwrap();

@@ -183,6 +183,7 @@ mod tests {
             tree::{CgroupEntry, CgroupTree, State},
         },
         metric::Value,
+        source::host::kept_files::Room,
         subject::{CgroupId, Subject},
     };
 
@@ -242,7 +243,7 @@ mod tests {
         };
         let write = |name: &str, text: &str| fs::write(dir.join(name), text).unwrap();
         // A kept file of a common file system outlives its removal, unlike one of cgroupfs.
-        let mut reader = CgroupPressure::new(&hierarchy, 0);
+        let mut reader = CgroupPressure::new(&hierarchy, Room::of(0));
         let live = tree(&dir, State::Live);
         expect![""].assert_eq(&lines(&mut reader, &live));
 

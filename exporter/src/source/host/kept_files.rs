@@ -9,6 +9,10 @@ use std::{
     os::unix::fs::{FileExt as _, MetadataExt as _},
     path::{Path, PathBuf},
     str,
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering},
+    },
 };
 
 use crate::{cgroup::is_vanished, source::host::cpu_files::ParseError, subject::CgroupId};
@@ -64,18 +68,37 @@ pub(super) fn max_kept_files(limits: &str) -> usize {
     }
 }
 
+/// How many more files may be kept; its clones are the same room.
+#[derive(Clone, Debug)]
+pub(super) struct Room(Arc<AtomicUsize>);
+
+impl Room {
+    pub(super) fn of(max_kept: usize) -> Self {
+        Self(Arc::new(AtomicUsize::new(max_kept)))
+    }
+
+    /// Takes the place of one file, if there is one.
+    fn take(&self) -> bool {
+        let less = |n_free: usize| n_free.checked_sub(1);
+        self.0.fetch_update(Ordering::Relaxed, Ordering::Relaxed, less).is_ok()
+    }
+
+    fn give_back(&self) {
+        self.0.fetch_add(1, Ordering::Relaxed);
+    }
+}
+
 /// Reads files with one path and one buffer: nothing is allocated per file.
 #[derive(Debug)]
 pub(super) struct FileReader {
     dir: PathBuf,
     buffer: Vec<u8>,
-    n_kept: usize,
-    max_kept: usize,
+    room: Room,
 }
 
 impl FileReader {
-    pub(super) fn new(max_kept: usize) -> Self {
-        Self { dir: PathBuf::new(), buffer: vec![0; BUFFER_BYTES], n_kept: 0, max_kept }
+    pub(super) fn new(room: Room) -> Self {
+        Self { dir: PathBuf::new(), buffer: vec![0; BUFFER_BYTES], room }
     }
 
     /// Goes to a cgroup's directory.
@@ -117,7 +140,7 @@ impl FileReader {
     /// Closes a file that was kept.
     pub(super) fn close(&mut self, kept: &mut Option<File>) {
         if kept.take().is_some() {
-            self.n_kept -= 1;
+            self.room.give_back();
         }
     }
 
@@ -131,8 +154,7 @@ impl FileReader {
         self.dir.pop();
         let file = file?;
         let n_bytes = file.read_at(&mut self.buffer, 0)?;
-        if self.n_kept < self.max_kept {
-            self.n_kept += 1;
+        if self.room.take() {
             *kept = Some(file);
         }
         Ok(n_bytes)
@@ -149,7 +171,7 @@ fn text(buffer: &[u8], n_bytes: usize) -> Result<&str, ParseError> {
 mod tests {
     use std::fs;
 
-    use super::{FileReader, max_kept_files};
+    use super::{FileReader, Room, max_kept_files};
     use crate::source::host::cpu_files::parse_quota_us;
 
     #[test]
@@ -173,7 +195,7 @@ mod tests {
     #[test]
     fn keeps_no_more_files_than_it_may() {
         let dir = tempfile::tempdir().unwrap();
-        let mut reader = FileReader::new(2);
+        let mut reader = FileReader::new(Room::of(2));
         let mut kept = [None, None, None];
         for name in ["a", "b", "c"] {
             fs::write(dir.path().join(name), "1\n").unwrap();

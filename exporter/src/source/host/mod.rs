@@ -14,7 +14,9 @@ use std::fs;
 use tracing::info;
 
 use self::{
-    cgroup_cpu::CgroupCpu, cgroup_pressure::CgroupPressure, kept_files::max_kept_files,
+    cgroup_cpu::CgroupCpu,
+    cgroup_pressure::CgroupPressure,
+    kept_files::{Room, max_kept_files},
     per_cgroup::CgroupFiles,
 };
 use super::Source;
@@ -36,9 +38,9 @@ pub struct HostDef {
 
 /// How a source is made.
 enum Open {
-    /// It reads the files of each cgroup, and may keep so many of them open; there is none where the hierarchy cannot
+    /// It reads the files of each cgroup, and keeps them open where there is room; there is none where the hierarchy cannot
     /// have such files, and then it says so.
-    Cgroups(fn(&'static str, &Hierarchy, usize) -> Option<Box<dyn Source>>),
+    Cgroups(fn(&'static str, &Hierarchy, Room) -> Option<Box<dyn Source>>),
     /// It reads files of the whole machine.
     Machine(fn() -> Box<dyn Source>),
 }
@@ -48,19 +50,19 @@ pub const HOST: &[HostDef] = &[
     HostDef {
         name: "cgroup_cpu",
         metrics: cgroup_cpu::METRICS,
-        open: Open::Cgroups(|name, hierarchy, max_kept| {
-            Some(Box::new(CgroupFiles::new(name, CgroupCpu::new(hierarchy, max_kept))))
+        open: Open::Cgroups(|name, hierarchy, room| {
+            Some(Box::new(CgroupFiles::new(name, CgroupCpu::new(hierarchy, room))))
         }),
     },
     HostDef {
         name: "cgroup_pressure",
         metrics: cgroup_pressure::METRICS,
-        open: Open::Cgroups(|name, hierarchy, max_kept| {
+        open: Open::Cgroups(|name, hierarchy, room| {
             if hierarchy.version == Version::V1 {
                 info!(source = name, reason = "cgroup v1 has no pressure files", "off");
                 return None;
             }
-            Some(Box::new(CgroupFiles::new(name, CgroupPressure::new(hierarchy, max_kept))))
+            Some(Box::new(CgroupFiles::new(name, CgroupPressure::new(hierarchy, room))))
         }),
     },
     HostDef {
@@ -73,11 +75,10 @@ pub const HOST: &[HostDef] = &[
 /// Every source that can be read here; without a hierarchy of cgroups there is none of cgroups.
 #[must_use]
 pub fn start(hierarchy: Option<&Hierarchy>, paths: &HostPaths) -> Vec<Box<dyn Source>> {
-    let n_readers = HOST.iter().filter(|def| matches!(def.open, Open::Cgroups(_))).count();
     let limits = fs::read_to_string(paths.proc.join("self/limits")).unwrap_or_default();
-    let max_kept = max_kept_files(&limits) / n_readers.max(1);
+    let room = Room::of(max_kept_files(&limits));
     let open = |def: &HostDef| match def.open {
-        Open::Cgroups(open) => open(def.name, hierarchy?, max_kept),
+        Open::Cgroups(open) => open(def.name, hierarchy?, room.clone()),
         Open::Machine(open) => Some(open()),
     };
     HOST.iter().filter_map(open).collect()

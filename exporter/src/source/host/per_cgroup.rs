@@ -14,7 +14,7 @@ use crate::{
     metric::Family,
     source::{
         Collected, Source, SourceError, SourceStats,
-        host::kept_files::{FileReader, ReadError},
+        host::kept_files::{FileReader, ReadError, Room},
     },
     subject::{CgroupId, Subject},
 };
@@ -70,14 +70,14 @@ pub(super) struct PerCgroup<A> {
 }
 
 impl<A: Account> PerCgroup<A> {
-    /// A reader without any last values, which keeps no more than that many files open.
+    /// A reader without any last values, which keeps files open where there is room.
     #[must_use]
-    pub(super) fn new(hierarchy: &Hierarchy, max_kept_files: usize) -> Self {
+    pub(super) fn new(hierarchy: &Hierarchy, room: Room) -> Self {
         Self {
             version: hierarchy.version,
             mount_point: hierarchy.mount_point.clone(),
             accounts: HashMap::new(),
-            files: FileReader::new(max_kept_files),
+            files: FileReader::new(room),
         }
     }
 
