@@ -3,7 +3,7 @@
 use std::{
     fs,
     io::{Read as _, Write as _},
-    net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream},
+    net::{SocketAddr, TcpStream},
     path::Path,
     process::Command,
     thread,
@@ -28,9 +28,7 @@ pub(crate) struct Exporter {
 impl Exporter {
     /// Starts it on a free port, with the rest of its configuration as it is given.
     pub(crate) fn start(podmeter: &Path, configuration: &str) -> Result<Self> {
-        let free = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).context("there is no free port")?;
-        let address = free.local_addr().context("a bound port has a number")?;
-        drop(free);
+        let address = measured::free_address()?;
         let config = measured::dir()?.join("podmeter.yaml");
         fs::write(&config, format!("listen: {address}\n{configuration}"))
             .context("failed to write the configuration")?;

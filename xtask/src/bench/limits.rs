@@ -14,6 +14,7 @@ use anyhow::{Result, bail};
 use super::{
     cgroups::{self, Cgroups},
     exporter::Exporter,
+    measured::megabytes,
 };
 use crate::{
     cargo::{self, Build},
@@ -137,8 +138,4 @@ fn rows(measured: &Measured) -> [Row; 3] {
 
 fn milliseconds(time: Duration) -> String {
     format!("{:.1} ms", time.as_secs_f64() * 1e3)
-}
-
-fn megabytes(n_bytes: u64) -> String {
-    format!("{}.{} MB", n_bytes / 1_000_000, n_bytes / 100_000 % 10)
 }

@@ -2,6 +2,7 @@
 
 use std::{
     fs,
+    net::{Ipv4Addr, SocketAddr, TcpListener},
     path::{Path, PathBuf},
     process::{Child, Command, Stdio},
     thread,
@@ -44,6 +45,17 @@ pub(crate) fn dir() -> Result<PathBuf> {
     let dir = cargo::target_dir().join("bench");
     fs::create_dir_all(&dir).with_context(|| format!("failed to create {}", dir.display()))?;
     Ok(dir)
+}
+
+/// An address on this machine that is free now.
+pub(crate) fn free_address() -> Result<SocketAddr> {
+    let free = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).context("there is no free port")?;
+    free.local_addr().context("a bound port has a number")
+}
+
+/// Bytes for people.
+pub(crate) fn megabytes(n_bytes: u64) -> String {
+    format!("{}.{} MB", n_bytes / 1_000_000, n_bytes / 100_000 % 10)
 }
 
 impl Measured {

@@ -3,7 +3,7 @@
 use std::{
     fs,
     io::{Read as _, Write as _},
-    net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream},
+    net::{SocketAddr, TcpStream},
     path::PathBuf,
     process::Command,
     time::{Duration, Instant},
@@ -153,7 +153,7 @@ scrape_configs:
 fn vmagent(place: &Place, target: &Target) -> Result<Running> {
     let config = measured::dir()?.join("vmagent.yaml");
     fs::write(&config, scrape_config(target)).context("failed to write vmagent's configuration")?;
-    let address = free_address()?;
+    let address = measured::free_address()?;
     let mut command = Command::new(&place.vmagent);
     command
         .arg(format!("-promscrape.config={}", config.display()))
@@ -168,7 +168,7 @@ fn prometheus(place: &Place, target: &Target) -> Result<Running> {
     let config = measured::dir()?.join("prometheus.yaml");
     fs::write(&config, scrape_config(target))
         .context("failed to write Prometheus' configuration")?;
-    let address = free_address()?;
+    let address = measured::free_address()?;
     let mut command = Command::new(&place.prometheus);
     command
         .arg(format!("--config.file={}", config.display()))
@@ -190,12 +190,6 @@ fn asking(
     // The second time it is past its start, and at the first it may have been asked for its readiness.
     wait_until(&format!("{name} asks, see {log}"), PATIENCE, || target.n_refused() > 1)?;
     Ok(Running::Asking { process, address, samples })
-}
-
-/// An address that is free now.
-fn free_address() -> Result<SocketAddr> {
-    let free = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).context("there is no free port")?;
-    free.local_addr().context("a bound port has a number")
 }
 
 /// An empty folder of that name.

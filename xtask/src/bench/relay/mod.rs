@@ -25,7 +25,7 @@ use self::{
     server::Target,
     table::Round,
 };
-use super::probes;
+use super::{measured, probes};
 use crate::{
     cargo::{self, Build},
     console, machine,
@@ -86,7 +86,7 @@ pub(super) fn run(options: &Options) -> Result<()> {
         "page: {} pods, {} samples, {}",
         page.pods().len(),
         page.n_samples(),
-        table::megabytes(u64::try_from(bytes.len())?)
+        measured::megabytes(u64::try_from(bytes.len())?)
     ));
     console::say(&format!("{}; {rounds} rounds of {scrapes} scrapes", machine::described()));
     Ok(())

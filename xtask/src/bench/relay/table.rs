@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use super::contestant::Contestant;
-use crate::bench::measured::{Cpu, Memory};
+use crate::bench::measured::{Cpu, Memory, megabytes};
 
 /// What was measured of one start.
 #[derive(Clone, Copy, Debug)]
@@ -134,10 +134,6 @@ fn row(name: &str, sum: &Sum, vmagent: &Sum, prometheus: &Sum) -> String {
 
 fn verdict(is_kept: bool) -> &'static str {
     if is_kept { "OK" } else { "MISSED" }
-}
-
-pub(super) fn megabytes(n_bytes: u64) -> String {
-    format!("{}.{} MB", n_bytes / 1_000_000, n_bytes / 100_000 % 10)
 }
 
 #[cfg(test)]
