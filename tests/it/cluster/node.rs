@@ -7,6 +7,7 @@ use podmeter_tests::{
         node::{IMAGE, Node},
         service_account::ServiceAccount,
         wait_until,
+        workload::busy_container,
     },
     http::{Trust, get, try_get_https},
 };
@@ -15,6 +16,7 @@ use super::deploy;
 
 /// A container that is throttled and writes, behind a Service.
 fn workload() -> String {
+    let worker = busy_container();
     format!(
         r#"
 apiVersion: v1
@@ -34,10 +36,7 @@ spec:
         - name: web
           image: {IMAGE}
           command: [httpd, -f, -p, "8080"]
-        - name: worker
-          image: {IMAGE}
-          command: [sh, -c, "while :; do dd if=/dev/zero of=/data/file bs=64k count=16 conv=fsync; done"]
-          resources: {{ limits: {{ cpu: 50m, memory: 64Mi }} }}
+{worker}
 ---
 apiVersion: v1
 kind: Service

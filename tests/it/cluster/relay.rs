@@ -12,6 +12,7 @@ use podmeter_tests::{
         node::{IMAGE, Node, Serving},
         service_account::ServiceAccount,
         wait_until,
+        workload::busy_container,
     },
     exporter::Exporter,
     http,
@@ -30,6 +31,7 @@ const SCRAPE_SECONDS: u32 = 2;
 /// A Deployment whose pods are throttled, write, and are asked over the network by the kubelet once a second; `region`
 /// and `dept` are labels of the Deployment alone.
 fn workload() -> String {
+    let worker = busy_container();
     format!(
         r#"
 apiVersion: v1
@@ -51,10 +53,7 @@ spec:
           image: {IMAGE}
           command: [sh, -c, "echo well > /data/index.html; httpd -f -p 8080 -h /data"]
           readinessProbe: {{ periodSeconds: 1, httpGet: {{ path: /index.html, port: 8080 }} }}
-        - name: worker
-          image: {IMAGE}
-          command: [sh, -c, "while :; do dd if=/dev/zero of=/data/file bs=64k count=16 conv=fsync; done"]
-          resources: {{ limits: {{ cpu: 50m, memory: 64Mi }} }}
+{worker}
 ---
 apiVersion: v1
 kind: Service

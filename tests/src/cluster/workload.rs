@@ -2,6 +2,19 @@
 
 use serde_json::{Value, json};
 
+use super::node::IMAGE;
+
+/// A container that is throttled and writes without end, as an item of `spec.template.spec.containers` in YAML.
+#[must_use]
+pub fn busy_container() -> String {
+    format!(
+        r#"        - name: worker
+          image: {IMAGE}
+          command: [sh, -c, "while :; do dd if=/dev/zero of=/data/file bs=64k count=16 conv=fsync; done"]
+          resources: {{ limits: {{ cpu: 50m, memory: 64Mi }} }}"#
+    )
+}
+
 /// A controller of `apps/v1` in the namespace `n9e`, for pods with that label `app`.
 #[must_use]
 pub fn controller(kind: &str, name: &str, app: &str, owners: &Value) -> Value {
