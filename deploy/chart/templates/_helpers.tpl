@@ -12,3 +12,16 @@ app.kubernetes.io/instance: {{ .Release.Name }}
 app.kubernetes.io/version: {{ .Chart.AppVersion | quote }}
 app.kubernetes.io/managed-by: {{ .Release.Service }}
 {{- end }}
+
+{{/* Podmeter's configuration, with what the value `kubelet` says of it. */}}
+{{- define "podmeter.config" -}}
+{{- $tls := dict }}
+{{- with .Values.kubelet }}
+{{- if and .caHostPath .caConfigMap }}{{ fail "kubelet.caHostPath and kubelet.caConfigMap stand together, but only one of them can hold" }}{{ end }}
+{{- if or .caHostPath .caConfigMap }}{{ $_ := set $tls "ca_file" "/etc/podmeter-kubelet/ca.crt" }}{{ end }}
+{{- if .serverName }}{{ $_ := set $tls "server_name" .serverName }}{{ end }}
+{{- if .insecureSkipVerify }}{{ $_ := set $tls "insecure_skip_verify" true }}{{ end }}
+{{- end }}
+{{- $own := ternary (dict "kubelet" (dict "tls_config" $tls)) (dict) (gt (len $tls) 0) }}
+{{- toYaml (mergeOverwrite (deepCopy .Values.config) $own) }}
+{{- end }}

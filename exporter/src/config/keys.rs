@@ -152,6 +152,11 @@ pub const KEYS: &[Key] = &[
         doc: "What is done to each series of the target: a list of rules with `source_labels`, `separator`, `regex`, `modulus`, `target_label`, `replacement`, `action`, as in Prometheus. `${1}` in a rule is a group, never a variable.",
     },
     Key {
+        path: "kubelet.tls_config",
+        default: "the cluster's authority, verified",
+        doc: "How the kubelet of the default `scrape_configs` proves who it is: the keys of `scrape_configs[].tls_config`. An error beside `scrape_configs`.",
+    },
+    Key {
         path: "relabel_configs",
         default: "none",
         doc: "What is done to each series of the page, Podmeter's own and `up` among them, and those of a target behind its own rules: rules of the same kind. A histogram's `_bucket`, `_sum` and `_count` are series of their own, as on the page. `external_labels` come behind the rules.",

@@ -6,7 +6,14 @@ use std::{
     path::Path,
 };
 
-use super::{Config, ConfigError, scrape::ScrapeConfig};
+use serde::Deserialize;
+use serde_saphyr::Spanned;
+
+use super::{
+    Config, ConfigError, Context,
+    scrape::{RawTls, ScrapeConfig, ScrapeError},
+};
+use crate::source::upstream::client::config::TlsConfig;
 
 /// The targets, as the file would have them; docs/relay.md shows them.
 const TARGETS: &str = include_str!("local.yaml");
@@ -45,6 +52,28 @@ pub enum Expected {
     AsKubeProxy,
 }
 
+/// `kubelet`, which changes the targets that the file does not name.
+#[derive(Debug, Default, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub(super) struct RawKubelet {
+    tls_config: Option<Spanned<RawTls>>,
+}
+
+impl RawKubelet {
+    pub(super) fn resolve(
+        self,
+        context: &Context<'_>,
+        targets: LocalTargets,
+    ) -> Result<Option<TlsConfig>, ConfigError> {
+        let Some(tls) = self.tls_config else { return Ok(None) };
+        let place = context.place(&tls.referenced);
+        if targets == LocalTargets::Named {
+            return Err(ConfigError::Scrape { place, source: ScrapeError::KubeletNamed });
+        }
+        tls.value.resolve(context, &place).map(Some)
+    }
+}
+
 /// What is to be known of the place where Podmeter runs.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 struct Surroundings {
@@ -79,7 +108,9 @@ impl Config {
     /// Looks for targets, unless the file names them.
     pub fn find_local_targets(&mut self) -> Result<(), ConfigError> {
         if self.local_targets == LocalTargets::NotSought {
-            (self.local_targets, self.scrape_configs) = Surroundings::look().targets()?;
+            let surroundings = Surroundings::look();
+            (self.local_targets, self.scrape_configs) =
+                surroundings.targets(self.kubelet_tls.as_ref())?;
         }
         Ok(())
     }
@@ -95,7 +126,10 @@ impl Surroundings {
         Self { is_in_pod, node_ip, is_own_address: node_ip.is_some_and(is_own) }
     }
 
-    fn targets(&self) -> Result<(LocalTargets, Vec<ScrapeConfig>), ConfigError> {
+    fn targets(
+        &self,
+        kubelet_tls: Option<&TlsConfig>,
+    ) -> Result<(LocalTargets, Vec<ScrapeConfig>), ConfigError> {
         let node_ip = match self {
             Self { is_in_pod: false, .. } => return Ok((LocalTargets::NoPod, Vec::new())),
             Self { node_ip: None, .. } => return Ok((LocalTargets::NoNodeIp, Vec::new())),
@@ -109,8 +143,13 @@ impl Surroundings {
         };
         let variable = |name: &str| (name == "NODE_IP").then(|| node_ip.clone());
         let mut targets = Config::parse(TARGETS, "the default targets", &variable)?.scrape_configs;
-        for target in targets.iter_mut().filter(|target| target.job_name == KUBE_PROXY) {
-            target.expected = Expected::AsKubeProxy;
+        for target in &mut targets {
+            if target.job_name == KUBE_PROXY {
+                target.expected = Expected::AsKubeProxy;
+            } else if let Some(tls) = kubelet_tls {
+                let ca_file = tls.ca_file.clone().or(target.client.tls.ca_file.take());
+                target.client.tls = TlsConfig { ca_file, ..tls.clone() };
+            }
         }
         Ok((LocalTargets::Found, targets))
     }
@@ -118,17 +157,18 @@ impl Surroundings {
 
 #[cfg(test)]
 mod tests {
-    use std::net::IpAddr;
+    use std::{net::IpAddr, path::Path};
 
     use super::{Expected, LocalTargets, Surroundings, TARGETS};
     use crate::{
         config::{Config, scrape::ScrapeConfig},
-        source::upstream::client::config::Verification,
+        error_chain::one_line,
+        source::upstream::client::config::{TlsConfig, Verification},
     };
 
     fn look(is_in_pod: bool, ip: &str, is_own_address: bool) -> (LocalTargets, Vec<ScrapeConfig>) {
         let node_ip: Option<IpAddr> = ip.parse().ok();
-        Surroundings { is_in_pod, node_ip, is_own_address }.targets().unwrap()
+        Surroundings { is_in_pod, node_ip, is_own_address }.targets(None).unwrap()
     }
 
     #[test]
@@ -163,6 +203,42 @@ mod tests {
         check(false, "10.0.0.7", true, LocalTargets::NoPod);
         check(true, "", false, LocalTargets::NoNodeIp);
         check(true, "10.0.0.7", false, LocalTargets::OwnNetwork);
+    }
+
+    #[test]
+    fn the_file_says_how_the_kubelet_proves_who_it_is() {
+        let check = |yaml: &str, ca_file: &str, server_name: Option<&str>, verification| {
+            let variable = |name: &str| (name == "NODE_NAME").then(|| "node-1".to_owned());
+            let config = Config::parse(yaml, "f", &variable).unwrap();
+            let node_ip = "10.0.0.7".parse().ok();
+            let surroundings = Surroundings { is_in_pod: true, node_ip, is_own_address: true };
+            let (_, targets) = surroundings.targets(config.kubelet_tls.as_ref()).unwrap();
+            let (kube_proxy, kubelet) = targets.split_last().unwrap();
+            assert_eq!(kubelet.len(), 4);
+            for target in kubelet {
+                let tls = &target.client.tls;
+                assert_eq!(tls.ca_file.as_deref(), Some(Path::new(ca_file)), "{yaml}");
+                assert_eq!(tls.server_name.as_deref(), server_name, "{yaml}");
+                assert_eq!(tls.verification, verification, "{yaml}");
+            }
+            assert_eq!(kube_proxy.client.tls, TlsConfig::default());
+        };
+        let cluster = "/var/run/secrets/kubernetes.io/serviceaccount/ca.crt";
+        check("", cluster, None, Verification::Required);
+        check("kubelet: {}", cluster, None, Verification::Required);
+        check(
+            "kubelet: { tls_config: { ca_file: /k.crt, server_name: '${NODE_NAME}' } }",
+            "/k.crt",
+            Some("node-1"),
+            Verification::Required,
+        );
+        let skipped = "kubelet: { tls_config: { insecure_skip_verify: true } }";
+        check(skipped, cluster, None, Verification::Skipped);
+        let both = format!("scrape_configs: []\n{skipped}");
+        let error = Config::parse(&both, "f", &|_| None).unwrap_err();
+        let said = one_line(&error);
+        assert!(said.starts_with("f:2:"), "{said}");
+        assert!(said.ends_with("`scrape_configs` names them: set `tls_config` there"), "{said}");
     }
 
     #[test]

@@ -24,7 +24,7 @@ use self::{
     expand::ExpandError,
     keys::ProbesConfig,
     kubernetes::RawKubernetes,
-    local::LocalTargets,
+    local::{LocalTargets, RawKubelet},
     scrape::{RawScrape, ScrapeConfig, ScrapeError},
 };
 pub use self::{
@@ -40,7 +40,7 @@ use crate::{
         rules::RuleError,
     },
     paths::HostPaths,
-    source::probe::EbpfLog,
+    source::{probe::EbpfLog, upstream::client::config::TlsConfig},
 };
 
 /// The port that Podmeter serves by default.
@@ -69,6 +69,8 @@ pub struct Config {
     pub scrape_configs: Vec<ScrapeConfig>,
     /// Where these come from, if the file does not have them.
     pub local_targets: LocalTargets,
+    /// How the kubelet proves who it is to the targets that the file does not name, if it says so.
+    pub kubelet_tls: Option<TlsConfig>,
     /// What is done to each series of the page, behind the rules of its target.
     pub relabel_configs: Vec<RuleConfig>,
     /// Most cgroups of each hierarchy that are told apart; the rest is one remainder.
@@ -176,6 +178,7 @@ impl Default for Config {
             probes: ProbesConfig::default(),
             scrape_configs: Vec::new(),
             local_targets: LocalTargets::default(),
+            kubelet_tls: None,
             relabel_configs: Vec::new(),
             max_cgroups: MAX_CGROUPS,
             paths: HostPaths::default(),
@@ -231,6 +234,10 @@ impl Config {
             cgroup: path("paths.cgroupfs", raw.paths.cgroupfs)?,
         };
         let node_name = raw.node_name.map(|name| expand("node_name", &name)).transpose()?;
+        let local_targets = match raw.scrape_configs {
+            Some(_) => LocalTargets::Named,
+            None => LocalTargets::NotSought,
+        };
         let is_external = |name: &str| external_labels.contains_key(name);
         let kubernetes = raw.kubernetes.resolve(&context, is_external)?;
         Ok(Self {
@@ -239,10 +246,8 @@ impl Config {
             external_labels,
             kubernetes,
             probes: raw.probes,
-            local_targets: match raw.scrape_configs {
-                Some(_) => LocalTargets::Named,
-                None => LocalTargets::NotSought,
-            },
+            local_targets,
+            kubelet_tls: raw.kubelet.resolve(&context, local_targets)?,
             scrape_configs: scrape::resolve(raw.scrape_configs.unwrap_or_default(), &context)?,
             relabel_configs: scrape::page_rules(raw.relabel_configs, &context)?,
             max_cgroups: match raw.cgroups.max_tracked {
@@ -286,6 +291,7 @@ struct RawConfig {
     kubernetes: RawKubernetes,
     probes: ProbesConfig,
     scrape_configs: Option<Vec<Spanned<RawScrape>>>,
+    kubelet: RawKubelet,
     relabel_configs: Vec<RuleConfig>,
     cgroups: RawCgroups,
     paths: RawPaths,

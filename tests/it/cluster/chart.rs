@@ -68,6 +68,11 @@ fn all_values_render_and_wrong_ones_are_refused() {
         (json!({ "hostPid": true }), "hostPid"),
         (json!({ "extraCapabilities": ["CAP_SYS_PTRACE"] }), "extraCapabilities"),
         (json!({ "port": 0 }), "port"),
+        (json!({ "kubelet": { "caHostPath": "kubelet.crt" } }), "caHostPath"),
+        (
+            json!({ "kubelet": { "caHostPath": "/kubelet.crt", "caConfigMap": "kubelet" } }),
+            "only one",
+        ),
         (json!({ "podMonitor": { "interval": "soon" } }), "interval"),
     ] {
         let error = helm.install(&chart(), &values).expect_err("a wrong value");
@@ -81,6 +86,7 @@ fn all_values_render_and_wrong_ones_are_refused() {
             "profile": "capabilities",
             "extraCapabilities": ["SYS_PTRACE"],
             "hostPID": true,
+            "kubelet": { "caConfigMap": "kubelet-ca", "serverName": "${NODE_NAME}", "insecureSkipVerify": true },
             "port": 9999,
             "config": { "listen": "0.0.0.0:9999", "external_labels": { "cluster": "beijing01" } },
             "affinity": { "nodeAffinity": {} },
@@ -145,7 +151,8 @@ spec:
     )
 }
 
-fn chart() -> PathBuf {
+/// Where the chart is.
+pub(super) fn chart() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("../deploy/chart")
 }
 

@@ -115,6 +115,11 @@ pub enum ScrapeError {
     /// A key without the other.
     #[error("`{0}` stands here without `{1}`")]
     Without(&'static str, &'static str),
+    /// A key about targets that there are not.
+    #[error(
+        "`kubelet.tls_config` is for the targets that nobody names, and `scrape_configs` names them: set `tls_config` there"
+    )]
+    KubeletNamed,
     /// A rule.
     #[error("`{key}`")]
     Rules {
@@ -165,7 +170,7 @@ struct RawBasicAuth {
 
 #[derive(Debug, Default, Deserialize)]
 #[serde(default, deny_unknown_fields)]
-struct RawTls {
+pub(super) struct RawTls {
     ca_file: Option<String>,
     cert_file: Option<String>,
     key_file: Option<String>,
@@ -253,7 +258,11 @@ impl RawScrape {
 }
 
 impl RawTls {
-    fn resolve(self, context: &Context<'_>, place: &str) -> Result<TlsConfig, ConfigError> {
+    pub(super) fn resolve(
+        self,
+        context: &Context<'_>,
+        place: &str,
+    ) -> Result<TlsConfig, ConfigError> {
         let error = |source| ConfigError::Scrape { place: place.to_owned(), source };
         let client = match (self.cert_file, self.key_file) {
             (Some(cert), Some(key)) => Some(ClientCertificate {

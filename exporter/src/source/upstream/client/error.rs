@@ -177,7 +177,8 @@ fn tls_hint(error: &rustls::Error) -> &'static str {
         rustls::Error::InvalidCertificate(
             CertificateError::NotValidForName | CertificateError::NotValidForNameContext { .. },
         ) => {
-            "the target's certificate is for another name: set tls_config.server_name to one that it has"
+            "the target's certificate is for another name: set tls_config.server_name to one that it has; \
+             for a kubelet that scrape_configs does not name, in kubelet.tls_config"
         }
         rustls::Error::InvalidCertificate(
             CertificateError::Expired
@@ -187,7 +188,8 @@ fn tls_hint(error: &rustls::Error) -> &'static str {
         ) => "the target's certificate is not valid at this time: renew it, or set the clock right",
         rustls::Error::InvalidCertificate(_) => {
             "the target's certificate is signed by nobody that is trusted: set tls_config.ca_file to its authority, \
-             or insecure_skip_verify: true to believe whoever answers"
+             or insecure_skip_verify: true to believe whoever answers; for a kubelet that scrape_configs does not \
+             name, in kubelet.tls_config"
         }
         rustls::Error::AlertReceived(_) => {
             "the target refused the connection: it may want a client certificate (tls_config.cert_file, key_file)"
