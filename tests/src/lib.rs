@@ -26,3 +26,4 @@ pub mod recorded_api;
 pub mod target;
 pub mod task;
 pub mod tools;
+pub mod troubleshooting;

@@ -13,3 +13,4 @@ mod readers;
 mod recorded;
 mod relabel;
 mod relay;
+mod troubleshooting;

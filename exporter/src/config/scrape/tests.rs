@@ -164,7 +164,7 @@ fn what_is_wrong_with_limits_and_rules_is_said_with_its_place() {
             "metric_relabel_configs:\n      - { action: keep }\n      - { regex: 'a(', action: keep }",
         ),
         expect![
-            "podmeter.yaml:2:5: `metric_relabel_configs`: rule 2: the regular expression does not compile: unclosed group"
+            "podmeter.yaml:2:5: `metric_relabel_configs`: rule 2: `regex` is `a(`: the regular expression does not compile: unclosed group"
         ],
     );
     check_error(

@@ -81,8 +81,13 @@ pub enum RuleError {
     #[error("{0} action requires only 'regex', and no other fields")]
     OnlyRegex(&'static str),
     /// The regular expression.
-    #[error(transparent)]
-    Pattern(#[from] PatternError),
+    #[error("`regex` is `{regex}`")]
+    Pattern {
+        /// What stands there.
+        regex: String,
+        /// Why it is none.
+        source: PatternError,
+    },
 }
 
 /// A rule that can be applied.
@@ -210,7 +215,11 @@ impl Rule {
 
 impl Action {
     fn new(config: &RuleConfig, action: &'static str) -> Result<Self, RuleError> {
-        let regex = || anchored(config.regex.as_deref().unwrap_or(DEFAULT_REGEX));
+        let regex = || {
+            let regex = config.regex.as_deref().unwrap_or(DEFAULT_REGEX);
+            let pattern = |source| RuleError::Pattern { regex: regex.to_owned(), source };
+            anchored(regex).map_err(pattern)
+        };
         let target = config.target_label.clone().unwrap_or_default();
         let replacement = config.replacement.as_deref().unwrap_or(DEFAULT_REPLACEMENT);
         Ok(match action {
