@@ -2,13 +2,16 @@
 
 mod attribution;
 mod chart;
+mod daemon_set;
 mod full_node;
 mod harness;
 mod node;
 mod page;
+mod pod;
 mod privileges;
 mod rbac;
 mod relay;
+mod workload;
 
 use std::path::Path;
 

@@ -7,7 +7,11 @@ pub(super) struct Page(pub(super) String);
 
 impl Page {
     pub(super) fn of(exporter: &Exporter) -> Self {
-        Self(http::get(&exporter.url("/metrics"), &[]).text().to_owned())
+        Self::at(&exporter.url("/metrics"))
+    }
+
+    pub(super) fn at(url: &str) -> Self {
+        Self(http::get(url, &[]).text().to_owned())
     }
 
     /// The lines of a family that have these labels, and maybe others.

@@ -33,7 +33,7 @@ fn the_capabilities_are_enough_and_needed() {
 }
 
 /// The hook of each probe that attaches in a process whose capabilities are these, or all.
-fn attached(binary: &Path, capabilities: Option<&[&str]>) -> BTreeMap<String, String> {
+pub(super) fn attached(binary: &Path, capabilities: Option<&[&str]>) -> BTreeMap<String, String> {
     let dir = tempfile::tempdir().expect("a temporary folder");
     let config = write(dir.path(), "podmeter.yaml", CONFIG);
     let mut command = Command::new("setpriv");

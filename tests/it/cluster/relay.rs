@@ -3,93 +3,25 @@
 use std::{
     collections::BTreeMap,
     fmt::Write as _,
+    path::Path,
     process::{Command, Stdio},
-    time::Instant,
 };
 
 use podmeter_tests::{
-    cluster::{
-        node::{IMAGE, Node, Serving},
-        service_account::ServiceAccount,
-        wait_until,
-        workload::busy_container,
-    },
+    cluster::{node::Node, service_account::ServiceAccount, wait_until},
     exporter::Exporter,
     http,
     prometheus::{Labelled, Prometheus},
-    tools::{podmeter, tool, write},
+    tools::write,
+    troubleshooting::assert_explained,
 };
 
-use super::{config, deploy, page::Page};
+use super::{page::Page, pod::Pod};
 
-/// How many pods the Deployment has.
-const N_PODS: usize = 2;
+const DEPLOYING: &str = include_str!("../../../docs/deploying.md");
 
 /// Between two scrapes.
 const SCRAPE_SECONDS: u32 = 2;
-
-/// A Deployment whose pods are throttled, write, and are asked over the network by the kubelet once a second; `region`
-/// and `dept` are labels of the Deployment alone.
-fn workload() -> String {
-    let worker = busy_container();
-    format!(
-        r#"
-apiVersion: v1
-kind: Namespace
-metadata: {{ name: n9e, labels: {{ team: sre }} }}
----
-apiVersion: apps/v1
-kind: Deployment
-metadata: {{ name: n9e-webapi, namespace: n9e, labels: {{ region: beijing, dept: cloud }} }}
-spec:
-  replicas: {N_PODS}
-  selector: {{ matchLabels: {{ app: n9e-webapi }} }}
-  template:
-    metadata: {{ labels: {{ app: n9e-webapi }} }}
-    spec:
-      terminationGracePeriodSeconds: 0
-      containers:
-        - name: webapi
-          image: {IMAGE}
-          command: [sh, -c, "echo well > /data/index.html; httpd -f -p 8080 -h /data"]
-          readinessProbe: {{ periodSeconds: 1, httpGet: {{ path: /index.html, port: 8080 }} }}
-{worker}
----
-apiVersion: v1
-kind: Service
-metadata: {{ name: n9e-webapi, namespace: n9e }}
-spec: {{ selector: {{ app: n9e-webapi }}, ports: [ {{ port: 80, targetPort: 8080 }} ] }}
-"#
-    )
-}
-
-/// The kubelet's pages, by job, with further keys.
-const KUBELET: &[(&str, &str, &str)] = &[
-    ("kubelet", "/metrics", ""),
-    ("cadvisor", "/metrics/cadvisor", ", honor_timestamps: false"),
-    ("probes", "/metrics/probes", ""),
-    ("resource", "/metrics/resource", ""),
-];
-
-/// Targets as on any node: with what is mounted into Podmeter's own pod.
-fn targets(node: &Node, account: &ServiceAccount) -> String {
-    let (url, token) = (node.kubelet_url(), account.token_file());
-    let (token, ca_file) = (token.display(), account.dir().join("ca.crt"));
-    let ca_file = ca_file.display();
-    let mut text = String::from("scrape_configs:\n");
-    for (job, path, options) in KUBELET {
-        writeln!(
-            text,
-            "  - {{ job_name: {job}, url: '{url}{path}', tls_config: {{ ca_file: {ca_file} }}, \
-             authorization: {{ credentials_file: {token} }}{options} }}"
-        )
-        .expect("a string takes everything");
-    }
-    let url = node.kube_proxy_url();
-    writeln!(text, "  - {{ job_name: kube-proxy, url: '{url}/metrics' }}")
-        .expect("a string takes everything");
-    text
-}
 
 /// What a query is about, the query, where `BY` stands for the Deployment's labels and `OF` for a selector of its series
 /// in cAdvisor's page, and the largest plausible answer.
@@ -120,10 +52,14 @@ const OF_DEPLOYMENT: &[(&str, &str, f64)] = &[
         "sum BY (rate(container_fs_writes_bytes_total{OF, container=\"worker\"}[1m]))",
         1e12,
     ),
-    ("probes", "sum BY (rate(prober_probe_total{job=\"probes\", region=\"beijing\"}[1m]))", 100.0),
+    (
+        "probes",
+        "sum BY (rate(prober_probe_total{job=\"kubelet-probes\", region=\"beijing\"}[1m]))",
+        100.0,
+    ),
     (
         "CPU by /metrics/resource",
-        "sum BY (rate(container_cpu_usage_seconds_total{job=\"resource\", region=\"beijing\"}[1m]))",
+        "sum BY (rate(container_cpu_usage_seconds_total{job=\"kubelet-resource\", region=\"beijing\"}[1m]))",
         2.0,
     ),
 ];
@@ -155,40 +91,39 @@ const OF_NODE: &[(&str, &str, (&str, &str))] = &[
     ),
 ];
 
-#[test]
-fn the_tutorials_queries_are_answered_by_the_deployments_labels() {
-    let start = Instant::now();
-    let (Some(binary), Some(prometheus)) = (podmeter(), tool("PODMETER_PROMETHEUS")) else {
-        return;
-    };
-    let Some(node) = Node::start() else { return };
-    let account = deploy(node.cluster());
-    node.cluster().kubectl().apply(&workload());
-    node.wait_for_pods("n9e", N_PODS);
-    println!("report: relay | pods run | {:.0} s", start.elapsed().as_secs_f64());
-    let exporter = Exporter::start(&binary, &(config(&account, "5m") + &targets(&node, &account)));
-    wait_until("the Deployment's labels are known", || {
-        let labels = [("region", "beijing"), ("dept", "cloud"), ("container", "worker")];
-        let page = Page::of(&exporter);
-        (page.lines("container_cpu_usage_seconds_total", &labels).len() >= N_PODS).then_some(())
-    });
-    let address = exporter.address();
-    let prometheus = Prometheus::with_config(
-        &prometheus,
-        &format!(
-            "global: {{ scrape_interval: {SCRAPE_SECONDS}s, scrape_timeout: {SCRAPE_SECONDS}s }}
-scrape_configs:
-  - job_name: podmeter
-    honor_labels: true
-    static_configs: [ {{ targets: [ '{address}' ] }} ]
-"
-        ),
+/// The job of docs/deploying.md, which finds Podmeter's pods by their annotations.
+fn scrape_config(kubeconfig: &Path) -> String {
+    let (_, job) = DEPLOYING.split_once("```yaml\n- job_name: podmeter\n").expect("there is one");
+    let job = job.split("```").next().expect("a split has a first part");
+    let role = "{ role: pod,";
+    let known = format!("{role} kubeconfig_file: {},", kubeconfig.display());
+    assert_eq!(job.matches(role).count(), 1, "{job}");
+    let job = job.replace(role, &known);
+    let lines = job.lines().map(|line| format!("  {line}\n"));
+    format!("scrape_configs:\n  - job_name: podmeter\n{}", lines.collect::<String>())
+}
+
+/// A Prometheus that finds and scrapes Podmeter as docs/deploying.md says, without the operator.
+pub(super) fn prometheus(binary: &Path, node: &Node) -> Prometheus {
+    let kubeconfig = node.cluster().kubectl().kubeconfig();
+    let rules = Path::new(env!("CARGO_MANIFEST_DIR")).join("../deploy/alerts/rules.yaml");
+    let interval = format!("{SCRAPE_SECONDS}s");
+    let global = format!(
+        "global: {{ scrape_interval: {interval}, scrape_timeout: {interval}, evaluation_interval: {interval} }}
+rule_files: [ {} ]
+",
+        rules.display()
     );
+    Prometheus::with_config(binary, &(global + &scrape_config(kubeconfig)))
+}
+
+/// Asks what the tutorial asks, of the Deployment `n9e-webapi` and of the node's own components.
+pub(super) fn check_queries(node: &Node, prometheus: &Prometheus, pod: &Pod) {
     for (what, query, most) in OF_DEPLOYMENT {
         let query = query
             .replace("BY", "by (namespace, deployment, region, dept)")
             .replace("OF", "job=\"cadvisor\", region=\"beijing\", dept=\"cloud\"");
-        check_of_deployment(&prometheus, what, &query, *most);
+        check_of_deployment(prometheus, what, &query, *most);
     }
     // kube-proxy writes its rules when something changes.
     let patch = r#"{"spec":{"sessionAffinity":"ClientIP"}}"#;
@@ -209,8 +144,7 @@ scrape_configs:
         });
         println!("report: relay | {what} | {:.6}", found.1);
     }
-    check_targets(&exporter, &prometheus);
-    println!("report: relay | all is answered | {:.0} s", start.elapsed().as_secs_f64());
+    check_targets(&pod.page(), prometheus);
 }
 
 /// Waits for the one answer, with the Deployment's labels and a number above zero.
@@ -237,9 +171,8 @@ fn check_of_deployment(prometheus: &Prometheus, what: &str, query: &str, most: f
 }
 
 /// All targets are up, each sample of theirs is served, and Prometheus took all of them.
-fn check_targets(exporter: &Exporter, prometheus: &Prometheus) {
-    let jobs = KUBELET.iter().map(|(job, ..)| *job).chain(["kube-proxy"]);
-    for job in jobs {
+fn check_targets(page: &Page, prometheus: &Prometheus) {
+    for job in ["kubelet", "cadvisor", "kubelet-probes", "kubelet-resource", "kube-proxy"] {
         let of_job = |family: &str| {
             let query = format!("{family}{{job=\"{job}\", node=\"node-1\"}}");
             prometheus.query(&query).expect("Prometheus answers")
@@ -259,17 +192,13 @@ fn check_targets(exporter: &Exporter, prometheus: &Prometheus) {
     assert_eq!(prometheus.query(scraped), Some(vec![0.0]));
     let thrown_away = prometheus.thrown_away();
     assert!(thrown_away.values().all(|n_samples| *n_samples == 0.0), "{thrown_away:?}");
-    let page = Page::of(exporter);
     let of_containers =
         page.number("podmeter_target_samples", &[("job", "cadvisor"), ("owner", "container")]);
     assert!(of_containers.is_some_and(|n_samples| n_samples > 0.0), "{of_containers:?}");
 }
 
-#[test]
-fn a_kubelet_that_nobody_vouches_for_is_the_operators_choice() {
-    let Some(binary) = podmeter() else { return };
-    let Some(node) = Node::start_with(Serving::Itself) else { return };
-    let account = deploy(node.cluster());
+/// A kubelet that nobody vouches for is believed as the operator chooses.
+pub(super) fn check_choices(binary: &Path, node: &Node, account: &ServiceAccount) {
     let authority = account.dir().join("ca.crt");
     let (authority, own) = (authority.display(), node.kubelet_certificate());
     let own = own.display();
@@ -290,7 +219,7 @@ fn a_kubelet_that_nobody_vouches_for_is_the_operators_choice() {
         )
         .expect("a string takes everything");
     }
-    let exporter = Exporter::start(&binary, &text);
+    let exporter = Exporter::start(binary, &text);
     let page = Page::of(&exporter);
     for (job, is_up, failures) in [
         ("verified", 0.0, Some(1.0)),
@@ -313,10 +242,11 @@ fn a_kubelet_that_nobody_vouches_for_is_the_operators_choice() {
     }
     let dir = tempfile::tempdir().expect("a temporary folder");
     let file = write(dir.path(), "podmeter.yaml", &text);
-    let mut check = Command::new(&binary);
+    let mut check = Command::new(binary);
     let check = check.arg("check").arg("--config").arg(file).stderr(Stdio::inherit()).output();
     let check = check.expect("podmeter runs");
     let said = String::from_utf8_lossy(&check.stdout);
     assert!(!check.status.success(), "{said}");
-    assert!(said.contains("signed by nobody that is trusted"), "{said}");
+    assert_explained(&said, "the target's certificate is signed by nobody");
+    assert_explained(&said, "the target's certificate is for another name");
 }

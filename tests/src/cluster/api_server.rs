@@ -8,7 +8,7 @@ use std::{
 use rustix::process::Signal;
 
 use super::{
-    Options, Programs,
+    LOOPBACK, Options, Programs,
     certificates::{Certificates, TokenKeys},
     free_port, start_logged, wait_until,
 };
@@ -16,6 +16,9 @@ use crate::{
     http::{Trust, try_get_https},
     tools::Process,
 };
+
+/// The first address of the Services, which is the API server's own.
+const SERVICE: &str = "10.96.0.1";
 
 /// An API server, which may be down.
 #[derive(Debug)]
@@ -37,7 +40,8 @@ impl ApiServer {
     ) -> Self {
         let Options { address, flags } = options;
         let port = free_port();
-        let serving = certificates.server("api-server", &["localhost", address]);
+        let names = ["localhost", address, "kubernetes.default.svc", SERVICE];
+        let serving = certificates.server("api-server", &names);
         let TokenKeys { public, private } = certificates.token_keys();
         let mut command = Command::new(programs.compiled("kube-apiserver"));
         command
@@ -54,11 +58,13 @@ impl ApiServer {
             .arg("--service-cluster-ip-range=10.96.0.0/16")
             .arg("--authorization-mode=Node,RBAC")
             .arg("--allow-privileged=true")
-            // The endpoints of a server that listens on loopback are refused.
-            .arg("--endpoint-reconciler-type=none")
             // Without controllers no namespace gets the ServiceAccount that it wants in each pod.
             .arg("--disable-admission-plugins=ServiceAccount")
             .args(*flags);
+        if *address == LOOPBACK {
+            // The endpoints of a server that listens there are refused.
+            command.arg("--endpoint-reconciler-type=none");
+        }
         let url = format!("https://{address}:{port}");
         let mut api_server = Self { url, dir: dir.into(), command, process: None };
         api_server.spawn();

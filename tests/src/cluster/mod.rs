@@ -40,6 +40,9 @@ use crate::{
 /// How long a test waits for a component: on a busy machine the API server alone takes half a minute to start.
 pub const PATIENCE: Duration = Duration::from_mins(3);
 
+/// Where the API server listens if there is no node.
+const LOOPBACK: &str = "127.0.0.1";
+
 /// How many bytes of each log a failed test shows.
 const SHOWN_LOG_BYTES: usize = 4096;
 
@@ -99,7 +102,7 @@ impl Cluster {
     #[must_use]
     pub fn start_with(flags: &[&str]) -> Option<Self> {
         let programs = Programs::find()?;
-        Some(Self::start_at(programs, &Options { address: "127.0.0.1", flags }))
+        Some(Self::start_at(programs, &Options { address: LOOPBACK, flags }))
     }
 
     fn start_at(programs: Programs, options: &Options<'_>) -> Self {

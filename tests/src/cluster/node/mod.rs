@@ -15,11 +15,11 @@ use std::{
 
 use serde_json::Value;
 
-pub use self::image::IMAGE;
 use self::{
     cgroups::Cgroups,
-    sandbox::{ADDRESS, HOST, Link, Sandbox},
+    sandbox::{HOST, Link, Sandbox},
 };
+pub use self::{image::IMAGE, sandbox::ADDRESS};
 use super::{Cluster, Options, Programs, start_logged, wait_until};
 use crate::tools::{Process, tool};
 
@@ -42,7 +42,7 @@ pub enum Serving {
 pub struct Node {
     _controllers: [Process; 2],
     // Ends before its cgroups are removed and its folder is, and before another one may start.
-    _sandbox: Sandbox,
+    sandbox: Sandbox,
     _cgroups: Cgroups,
     cluster: Cluster,
     _link: Link,
@@ -85,7 +85,7 @@ impl Node {
         cgroups::count_io(cluster.dir.path());
         Some(Self {
             _controllers: controllers,
-            _sandbox: sandbox,
+            sandbox,
             _cgroups: cgroups,
             cluster,
             _link: link,
@@ -117,6 +117,18 @@ impl Node {
         format!("http://{ADDRESS}:10249")
     }
 
+    /// Makes an image of a program and gives it to containerd, under a name that a pod asks for.
+    pub fn import_program(&self, program: &Path, image: &str) {
+        let image = image::of_program(program, image, self.cluster.dir.path());
+        import(&self.cluster, &self.sandbox, &image);
+    }
+
+    /// The namespace of the node's processes, as a link in `/proc` says it.
+    #[must_use]
+    pub fn process_namespace(&self) -> PathBuf {
+        self.sandbox.process_namespace()
+    }
+
     /// Waits until a namespace has this many pods, all of whose containers run.
     pub fn wait_for_pods(&self, namespace: &str, n_pods: usize) {
         let path = format!("/api/v1/namespaces/{namespace}/pods");
@@ -138,8 +150,13 @@ fn start_containerd(cluster: &Cluster, sandbox: &mut Sandbox, busybox: &Path) {
     wait_until("containerd serves", || {
         ctr().arg("version").output().ok()?.status.success().then_some(())
     });
-    let image = image::make(busybox, dir);
-    sandbox::run(ctr().args(["--namespace=k8s.io", "images", "import"]).arg(image));
+    import(cluster, sandbox, &image::of_busybox(busybox, dir));
+}
+
+/// Gives containerd an image, where the kubelet looks for it.
+fn import(cluster: &Cluster, sandbox: &Sandbox, image: &Path) {
+    let mut ctr = sandbox.command(cluster.programs.debian("usr/bin/ctr"));
+    sandbox::run(ctr.args(["--namespace=k8s.io", "images", "import"]).arg(image));
 }
 
 fn start_controllers(cluster: &Cluster) -> [Process; 2] {
@@ -150,6 +167,8 @@ fn start_controllers(cluster: &Cluster) -> [Process; 2] {
         // They serve nothing, and have no rivals.
         command.args(["--port=0", "--secure-port=0", "--leader-elect=false"]);
         if name == CONTROLLERS {
+            // Goes into the ConfigMap kube-root-ca.crt of each namespace.
+            command.arg(format!("--root-ca-file={}", cluster.ca_file().display()));
             // Each controller has a ServiceAccount and a role of its own; together they have none.
             let tokens = cluster.certificates.token_keys().private.display();
             command.arg("--use-service-account-credentials=true");

@@ -40,8 +40,8 @@ const INNER_END: &str = "podmeter-node";
 
 /// The machine's address on the link.
 pub(super) const HOST: &str = "198.18.77.254";
-/// The sandbox's. No network uses these: they are for benchmarks.
-pub(super) const ADDRESS: &str = "198.18.77.1";
+/// The node's, which is the sandbox's. No network uses these: they are for benchmarks.
+pub const ADDRESS: &str = "198.18.77.1";
 
 /// The link, which is there before the sandbox, so that a server can listen on it.
 #[derive(Debug)]
@@ -122,6 +122,12 @@ impl Sandbox {
         run(self.command("ip").args(["route", "add", "default", "via", HOST]));
     }
 
+    /// The namespace of its processes.
+    pub(super) fn process_namespace(&self) -> PathBuf {
+        let link = format!("/proc/{}/ns/pid", self.init);
+        fs::read_link(&link).unwrap_or_else(|error| panic!("{link}: {error}"))
+    }
+
     /// A command inside.
     pub(super) fn command(&self, program: impl AsRef<Path>) -> Command {
         let mut command = Command::new("nsenter");
@@ -152,9 +158,15 @@ impl Drop for Sandbox {
 
 /// Runs a command that must succeed.
 pub(super) fn run(command: &mut Command) {
+    drop(output(command));
+}
+
+/// Runs a command that must succeed, and gives what it prints.
+pub(super) fn output(command: &mut Command) -> String {
     let output = command.output().unwrap_or_else(|error| panic!("{command:?}: {error}"));
     let said = String::from_utf8_lossy(&output.stderr);
     assert!(output.status.success(), "{command:?}: {}\n{said}", output.status);
+    String::from_utf8_lossy(&output.stdout).into_owned()
 }
 
 /// The one child of a process.

@@ -1,0 +1,161 @@
+//! The chart on a real node, in both profiles: the kubelet starts what Helm installed, and everything works.
+
+use std::collections::BTreeMap;
+
+use podmeter_tests::{
+    cluster::{
+        helm::Helm,
+        node::{Node, Serving},
+        wait_until,
+    },
+    tools::{podmeter, tool},
+};
+use serde_json::{Value, json};
+
+use super::{chart, node, page::Page, pod::Pod, privileges::attached, relay, workload};
+
+/// Jobs of the kubelet that are there without a word in the configuration.
+const KUBELET: &[&str] = &["kubelet", "cadvisor", "kubelet-probes", "kubelet-resource"];
+
+/// The labels that the Deployment's pods get, from wherever they are.
+const OF_DEPLOYMENT: &[(&str, &str)] = &[
+    ("namespace", "n9e"),
+    ("deployment", "n9e-webapi"),
+    ("workload", "n9e-webapi"),
+    ("workload_type", "deployment"),
+    ("region", "beijing"),
+    ("dept", "cloud"),
+    ("team", "sre"),
+    ("cluster", "beijing01"),
+];
+
+/// Families that must have a series with a value above zero of the container `worker`.
+const OF_WORKER: &[&str] = &[
+    // Of cgroup files, of probes and of the kubelet.
+    "podmeter_cpu_quota_cores",
+    "podmeter_cpu_cfs_throttled_periods_total",
+    "podmeter_io_bytes_total",
+    "podmeter_cpu_run_queue_latency_seconds_count",
+    "container_cpu_usage_seconds_total",
+    "container_fs_writes_bytes_total",
+];
+
+/// The same of the container's pod, which on cgroup v1 is what a socket belongs to.
+const OF_POD: &[&str] = &["podmeter_network_bytes_total", "podmeter_tcp_connections_total"];
+
+#[test]
+fn everything_works_in_the_profile_privileged() {
+    let (Some(binary), Some(prometheus)) = (podmeter(), tool("PODMETER_PROMETHEUS")) else {
+        return;
+    };
+    let Some(node) = Node::start() else { return };
+    let Some(helm) = Helm::find(node.cluster()) else { return };
+    node.import_program(&binary, IMAGE);
+    let pod = install(&node, &helm, "privileged", &json!({}));
+    pod.check_rights(&node);
+    assert_eq!(probes(&pod.page()), attached(&binary, None));
+    let prometheus = relay::prometheus(&prometheus, &node);
+    wait_until("Prometheus has the pod's page", || {
+        (prometheus.query("up{job=\"kubelet\"}")? == [1.0]).then_some(())
+    });
+
+    workload::run(&node);
+    let account = node.cluster().service_account("podmeter", "podmeter");
+    node::check_pages(&node, &account);
+    check_containers(&pod);
+    for family in OF_POD {
+        expect(&pod, family, OF_DEPLOYMENT);
+    }
+    relay::check_queries(&node, &prometheus, &pod);
+}
+
+#[test]
+fn everything_works_in_the_profile_capabilities() {
+    let Some(binary) = podmeter() else { return };
+    let Some(node) = Node::start_with(Serving::Itself) else { return };
+    let Some(helm) = Helm::find(node.cluster()) else { return };
+    node.import_program(&binary, IMAGE);
+    workload::run(&node);
+
+    // As it comes, Podmeter does not give its token to a kubelet that nobody vouches for.
+    let pod = install(&node, &helm, "capabilities", &json!({}));
+    pod.check_rights(&node);
+    assert_eq!(probes(&pod.page()), attached(&binary, None));
+    check_up(&pod.page(), 0.0);
+    let landing = pod.landing();
+    assert!(landing.contains("signed by nobody that is trusted"), "{landing}");
+    let account = node.cluster().service_account("podmeter", "podmeter");
+    relay::check_choices(&binary, &node, &account);
+    helm.uninstall();
+
+    let trusted = json!({ "caHostPath": node.kubelet_certificate(), "serverName": "${NODE_NAME}" });
+    let pod = install(&node, &helm, "capabilities", &trusted);
+    pod.check_rights(&node);
+    check_up(&pod.page(), 1.0);
+    check_containers(&pod);
+}
+
+/// The name of Podmeter's image on the node.
+const IMAGE: &str = "localhost/podmeter:1";
+
+/// Has Helm install the chart, and waits for the pod.
+fn install(node: &Node, helm: &Helm<'_>, profile: &str, kubelet: &Value) -> Pod {
+    let (repository, tag) = IMAGE.rsplit_once(':').expect("the image has a tag");
+    let labels = json!([
+        { "from": "pod.label.region", "or": "deployment.label.region", "to": "region" },
+        { "from": "deployment.label.dept", "to": "dept" },
+        { "from": "namespace.label.team", "to": "team" },
+    ]);
+    let values = json!({
+        "image": { "repository": repository, "tag": tag, "pullPolicy": "Never" },
+        "profile": profile,
+        "kubelet": kubelet,
+        "config": {
+            "external_labels": { "cluster": "beijing01" },
+            "probes": { "run_queue": { "enabled": true } },
+            "kubernetes": { "labels": labels },
+        },
+    });
+    let rendered = helm.install(&chart::chart(), &values);
+    let rendered = rendered.unwrap_or_else(|error| panic!("{values}: {error}"));
+    let daemon_set = rendered.get("daemonset.yaml").expect("there is one");
+    Pod::wait_for(node, daemon_set)
+}
+
+/// The hook of each probe that is attached.
+fn probes(page: &Page) -> BTreeMap<String, String> {
+    let attached = page.lines("podmeter_probe_attached", &[]);
+    let attached = attached.into_iter().filter(|line| line.ends_with("} 1"));
+    let label = |line: &str, name: &str| {
+        let (_, rest) = line.split_once(&format!("{name}=\"")).expect("it has the label");
+        rest.split('"').next().expect("a split has a first part").to_owned()
+    };
+    attached.map(|line| (label(line, "probe"), label(line, "hook"))).collect()
+}
+
+/// All targets are there without a word in the configuration; the kubelet's have this `up`, and kube-proxy is up.
+fn check_up(page: &Page, kubelet: f64) {
+    for job in KUBELET {
+        let labels = [("job", *job), ("node", "node-1")];
+        assert_eq!(page.number("up", &labels), Some(kubelet), "{job}:\n{}", page.0);
+    }
+    assert_eq!(page.number("up", &[("job", "kube-proxy")]), Some(1.0), "{}", page.0);
+}
+
+/// The container's series are there, measured and relayed, with all labels.
+fn check_containers(pod: &Pod) {
+    for family in OF_WORKER {
+        expect(pod, family, &[&[("container", "worker")], OF_DEPLOYMENT].concat());
+    }
+    println!("report: DaemonSet | container=\"worker\" has | {}", OF_WORKER.join(", "));
+}
+
+/// Waits for a series with these labels and a value above zero.
+fn expect(pod: &Pod, family: &str, labels: &[(&str, &str)]) {
+    wait_until(&format!("{family} has a series with {labels:?}"), || {
+        let page = pod.page();
+        let lines = page.lines(family, labels).into_iter();
+        let mut values = lines.filter_map(|line| line.rsplit(' ').next()?.parse::<f64>().ok());
+        values.any(|value| value > 0.0).then_some(())
+    });
+}
