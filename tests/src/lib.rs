@@ -11,6 +11,7 @@
 
 pub mod cgroup;
 pub mod cluster;
+pub mod dashboards;
 pub mod disk;
 pub mod endpoint;
 pub mod exporter;

@@ -105,12 +105,35 @@ scrape_configs:
     /// The series of a query's result.
     #[must_use]
     pub fn query_series(&self, query: &str) -> Option<Vec<Labelled>> {
-        let data = self.data(&format!("/api/v1/query?query={}", percent_encoded(query)))?;
+        self.try_query(query).ok()
+    }
+
+    /// The series of a query's result, or why there is none.
+    pub fn try_query(&self, query: &str) -> Result<Vec<Labelled>, String> {
+        let url = format!("{}/api/v1/query?query={}", self.url, percent_encoded(query));
+        let answer = try_get(&url, &[]).map_err(|error| error.to_string())?;
+        let json: Value =
+            serde_json::from_slice(&answer.body).map_err(|error| error.to_string())?;
+        if let Some(complaint) = json.get("error").and_then(Value::as_str) {
+            return Err(complaint.to_owned());
+        }
         let series = |series: &Value| {
             let labels = serde_json::from_value(series.get("metric")?.clone()).ok()?;
             Some((labels, series.pointer("/value/1")?.as_str()?.parse().ok()?))
         };
-        data.get("result")?.as_array()?.iter().map(series).collect()
+        let result = json.pointer("/data/result").and_then(Value::as_array);
+        let found: Option<Vec<Labelled>> =
+            result.and_then(|result| result.iter().map(series).collect());
+        found.ok_or_else(|| format!("this is no list of series: {json}"))
+    }
+
+    /// The rules that were loaded, as its API has them; of each, `health` is `ok` once it was evaluated without error.
+    #[must_use]
+    pub fn rules(&self) -> Option<Vec<Value>> {
+        let data = self.data("/api/v1/rules")?;
+        let groups = data.get("groups")?.as_array()?;
+        let rules = groups.iter().filter_map(|group| group.get("rules")?.as_array());
+        Some(rules.flatten().cloned().collect())
     }
 
     /// How many samples it threw away, by the name of its own counter.

@@ -12,7 +12,7 @@ use podmeter_tests::{
 };
 use serde_json::{Value, json};
 
-use super::{chart, node, page::Page, pod::Pod, privileges::attached, relay, workload};
+use super::{chart, dashboards, node, page::Page, pod::Pod, privileges::attached, relay, workload};
 
 /// Jobs of the kubelet that are there without a word in the configuration.
 const KUBELET: &[&str] = &["kubelet", "cadvisor", "kubelet-probes", "kubelet-resource"];
@@ -67,6 +67,8 @@ fn everything_works_in_the_profile_privileged() {
         expect(&pod, family, OF_DEPLOYMENT);
     }
     relay::check_queries(&node, &prometheus, &pod);
+    dashboards::check(&node, &prometheus);
+    dashboards::check_rules(&prometheus);
 }
 
 #[test]

@@ -3,6 +3,7 @@
 mod attribution;
 mod chart;
 mod daemon_set;
+mod dashboards;
 mod full_node;
 mod harness;
 mod node;

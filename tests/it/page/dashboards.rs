@@ -1,16 +1,19 @@
 //! deploy/dashboards: Grafana finds what it needs in each, and no query asks for a name that no page has.
 
-use std::{collections::BTreeSet, fs, path::Path};
+use std::collections::BTreeSet;
 
-use podmeter_tests::{prometheus::Prometheus, tools::tool};
-use serde_json::Value;
+use podmeter_tests::{
+    dashboards::{Dashboard, list, text},
+    prometheus::Prometheus,
+    tools::tool,
+};
 
 use super::queries::Vocabulary;
 
 #[test]
 fn dashboards_are_well_formed() {
     let mut uids = BTreeSet::new();
-    for (file, dashboard) in dashboards() {
+    for Dashboard { name: file, json: dashboard } in Dashboard::all() {
         assert!(uids.insert(text(&dashboard, "/uid").to_owned()), "{file}");
         let variables = list(&dashboard, "/templating/list").iter();
         let variables: BTreeSet<&str> = variables.map(|one| text(one, "/name")).collect();
@@ -49,18 +52,13 @@ fn queries_ask_for_what_there_is() {
     let prometheus = Prometheus::with_config(&prometheus, "global: {}\n");
     let vocabulary = Vocabulary::read();
     let mut n_queries = 0;
-    for (_, dashboard) in dashboards() {
-        let panels = list(&dashboard, "/panels").iter().filter(|panel| panel["type"] != "row");
-        for target in panels.flat_map(|panel| list(panel, "/targets")) {
+    for dashboard in Dashboard::all() {
+        for target in dashboard.panels().flat_map(|panel| list(panel, "/targets")) {
             let query = text(target, "/expr").replace("$__rate_interval", "5m");
             vocabulary.check_query(&prometheus, &query);
             n_queries += 1;
         }
-        let variables = list(&dashboard, "/templating/list").iter();
-        for variable in variables.filter(|variable| variable["type"] == "query") {
-            let query = text(variable, "/definition");
-            let query = query.strip_prefix("label_values(").and_then(|rest| rest.strip_suffix(')'));
-            let (selector, label) = query.and_then(|query| query.rsplit_once(", ")).expect("two");
+        for (selector, label) in dashboard.choices() {
             vocabulary.check_query(&prometheus, &format!("group by ({label}) ({selector})"));
         }
     }
@@ -70,14 +68,13 @@ fn queries_ask_for_what_there_is() {
 /// What one proxy mode counts and the others do not, stands in a row of its own, and chooses nothing.
 #[test]
 fn kube_proxy_is_shown_in_every_mode() {
-    let dashboards = dashboards();
-    let (_, dashboard) =
-        dashboards.iter().find(|(file, _)| file == "kube-proxy.json").expect("it is there");
+    let mut dashboards = Dashboard::all().into_iter();
+    let dashboard = dashboards.find(|one| one.name == "kube-proxy").expect("it is there").json;
     let of_one_mode = |text: &str| text.contains("iptables") || text.contains("nftables");
     assert!(!of_one_mode(&dashboard["templating"].to_string()));
     let mut row = "";
     let mut n_of_one_mode = 0;
-    for panel in list(dashboard, "/panels") {
+    for panel in list(&dashboard, "/panels") {
         if panel["type"] == "row" {
             row = text(panel, "/title");
         } else if of_one_mode(&panel["targets"].to_string()) {
@@ -88,33 +85,9 @@ fn kube_proxy_is_shown_in_every_mode() {
     assert_eq!(n_of_one_mode, 2);
 }
 
-/// The dashboards with the names of their files.
-fn dashboards() -> Vec<(String, Value)> {
-    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../deploy/dashboards");
-    let files = fs::read_dir(folder).expect("the folder is there");
-    let paths = files.map(|file| file.expect("its files are there").path());
-    let mut dashboards = Vec::new();
-    for path in paths.filter(|path| path.extension().is_some_and(|end| end == "json")) {
-        let json = fs::read_to_string(&path).expect("it is UTF-8");
-        let name = path.file_name().expect("a file has a name").to_string_lossy().into_owned();
-        dashboards.push((name, serde_json::from_str(&json).expect("it is JSON")));
-    }
-    dashboards
-}
-
 /// The names of the variables in a query.
 fn names(query: &str) -> Vec<&str> {
     let is_end = |c: char| !c.is_ascii_alphanumeric() && c != '_';
     let after = query.split('$').skip(1);
     after.map(|rest| rest.split(is_end).next().unwrap_or_default()).collect()
-}
-
-fn text<'a>(value: &'a Value, pointer: &str) -> &'a str {
-    let text = value.pointer(pointer).and_then(Value::as_str);
-    text.unwrap_or_else(|| panic!("no text {pointer}: {value}"))
-}
-
-fn list<'a>(value: &'a Value, pointer: &str) -> &'a [Value] {
-    let list = value.pointer(pointer).and_then(Value::as_array);
-    list.unwrap_or_else(|| panic!("no list {pointer}: {value}"))
 }
