@@ -1,16 +1,16 @@
 //! `podmeter check`: what works on this machine, what does not, why, and what to do.
 
-use std::{fmt, fs};
+use std::{collections::BTreeMap, fmt, fs, net::TcpListener};
 
 use crate::{
     agent::{Agent, StartError},
     attribution::kubernetes::{KubernetesStatus, SyncState},
-    caps,
+    caps::{self, Machine, NEEDS, privileged::Privileged},
     cgroup::hierarchy::{Hierarchy, Version},
     config::{Config, Enabled},
     error_chain::one_line,
-    server::{Server, limits::Limits},
-    source::probe::{HookKind, OffReason, ProbeStatus},
+    server::ServerError,
+    source::probe::{HookKind, OffReason, PROBES, ProbeStatus},
     targets::LastScrape,
 };
 
@@ -54,10 +54,17 @@ impl fmt::Display for Finding {
 }
 
 /// Looks at everything that the configuration asks for, in the order in which it is needed.
-pub async fn run(config: &Config) -> Vec<Finding> {
-    let mut findings = vec![kernel(config), capabilities(config), listen(config).await];
-    findings.push(cgroups(config));
-    match Agent::start(config) {
+///
+/// `listener` is what became of listening where the configuration says, before the process dropped its capabilities.
+pub async fn run(
+    config: &Config,
+    listener: Result<TcpListener, ServerError>,
+    privileged: &Privileged,
+) -> Vec<Finding> {
+    let mut findings = vec![kernel(config)];
+    findings.extend(capabilities(config, privileged));
+    findings.extend([listen(config, listener), cgroups(config)]);
+    match Agent::start(config, privileged) {
         Ok(agent) => {
             findings.extend(agent.probes().iter().map(probe));
             findings.extend(sources(&agent).await);
@@ -69,7 +76,7 @@ pub async fn run(config: &Config) -> Vec<Finding> {
         Err(error @ StartError::NoAccess) => {
             findings.push(fail("kubernetes", one_line(&error), "or set kubernetes.enabled: auto"));
         }
-        Err(error @ (StartError::Telemetry(_) | StartError::Rules(_))) => {
+        Err(error @ (StartError::Telemetry(_) | StartError::Rules(_) | StartError::Probes(_))) => {
             findings.push(fail("start", one_line(&error), "report this bug"));
         }
     }
@@ -94,22 +101,34 @@ fn kernel(config: &Config) -> Finding {
     }
 }
 
-fn capabilities(config: &Config) -> Finding {
-    let wants_probes =
-        crate::source::probe::PROBES.iter().any(|probe| config.probes.enabled(probe));
-    match caps::check_bpf() {
-        Ok(()) => ok("capabilities", "loading and attaching eBPF programs is allowed".into()),
-        Err(error) if wants_probes => fail(
-            "capabilities",
-            one_line(&error),
-            "or switch the probes off: probes.<name>.enabled",
-        ),
-        Err(error) => warn("capabilities", one_line(&error), "nothing: no probe is switched on"),
+/// What is missing for the probes that are switched on; what is there in one line.
+fn capabilities(config: &Config, privileged: &Privileged) -> Vec<Finding> {
+    let had = |capability| privileged.had(capability);
+    let enabled = PROBES.iter().filter(|probe| config.probes.enabled(probe));
+    let enabled: Vec<_> = enabled.map(|probe| probe.name).collect();
+    // One line for what several probes miss.
+    let missing: BTreeMap<_, _> = enabled
+        .iter()
+        .filter_map(|probe| caps::missing(probe, had))
+        .map(|error| (error.capability.index(), error))
+        .collect();
+    let remedy = "or switch the probes off: probes.<name>.enabled";
+    let fail = |error: &caps::MissingCapability| fail("capabilities", one_line(error), remedy);
+    let mut findings: Vec<_> = missing.values().map(fail).collect();
+    let version = Hierarchy::find(&config.paths).ok().map(|hierarchy| hierarchy.version);
+    let short = caps::shortcomings(&Machine::find(version), &enabled, had);
+    findings.extend(short.iter().map(|error| warn("capabilities", one_line(error), "")));
+    let held = NEEDS.iter().map(|need| need.capability).filter(|capability| had(*capability));
+    let held: Vec<_> = held.map(|capability| capability.to_string()).collect();
+    if findings.is_empty() {
+        let held = if held.is_empty() { "none".to_owned() } else { held.join(", ") };
+        findings.push(ok("capabilities", format!("{held}: enough for the probes that are on")));
     }
+    findings
 }
 
-async fn listen(config: &Config) -> Finding {
-    match Server::bind(config.listen, Limits::default()).await {
+fn listen(config: &Config, listener: Result<TcpListener, ServerError>) -> Finding {
+    match listener {
         Ok(_free) => ok("listen", format!("{} is free", config.listen)),
         // The error itself says what to do.
         Err(error) => fail("listen", one_line(&error), ""),
@@ -168,8 +187,8 @@ fn remedy_for(hook: HookKind) -> &'static str {
 
 fn remedy(reason: OffReason) -> &'static str {
     match reason {
-        OffReason::Disabled => "",
-        OffReason::NotAllowed => "run as root, or in a privileged container",
+        // Of one that is not allowed, the reason itself says what to do.
+        OffReason::Disabled | OffReason::NotAllowed => "",
         OffReason::KernelTypes => {
             "use a kernel with CONFIG_DEBUG_INFO_BTF=y, or switch the probe off"
         }

@@ -3,6 +3,7 @@
 use std::{
     env,
     io::{self, IsTerminal as _, Write as _},
+    net::TcpListener,
     path::Path,
     process::ExitCode,
 };
@@ -10,12 +11,18 @@ use std::{
 use anyhow::Context as _;
 use podmeter::{
     agent::Agent,
+    caps::{
+        Machine, confine,
+        privileged::{Keep, Privileged},
+    },
+    cgroup::hierarchy::Hierarchy,
     check,
     cli::{Cli, Command, Common},
     config::Config,
     encode::{self, Format},
     memory, relabel, serve,
-    source::probe::EbpfLog,
+    server::{self, ServerError},
+    source::probe::{self, EbpfLog},
 };
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use tokio::runtime::{Builder, Runtime};
@@ -42,29 +49,45 @@ fn main() -> ExitCode {
 }
 
 fn execute(command: Command) -> anyhow::Result<ExitCode> {
-    if let Command::Relabel(args) = &command {
-        let config = load(args.config.as_deref())?;
-        relabel::run(&config, args, &mut io::stdout().lock())?;
-        return Ok(ExitCode::SUCCESS);
-    }
-    let runtime = runtime()?;
+    confine::no_new_privileges()?;
     match command {
         Command::Run(common) => {
             let config = load_common(&common)?;
-            runtime.block_on(serve::run(config))?;
+            // The port may be one that takes a capability.
+            let listener = server::listen(config.listen)?;
+            let privileged = confine(&config)?;
+            runtime()?.block_on(serve::run(config, listener, privileged))?;
             Ok(ExitCode::SUCCESS)
         }
         Command::Collect(common) => {
             let config = load_common(&common)?;
-            runtime.block_on(collect(&config))?;
+            let privileged = confine(&config)?;
+            runtime()?.block_on(collect(&config, &privileged))?;
             Ok(ExitCode::SUCCESS)
         }
         Command::Check(common) => {
             let config = load_common(&common)?;
-            runtime.block_on(report(&config))
+            let listener = server::listen(config.listen);
+            let privileged = confine(&config)?;
+            runtime()?.block_on(report(&config, listener, &privileged))
         }
-        Command::Relabel(_) => Ok(ExitCode::SUCCESS),
+        Command::Relabel(args) => {
+            confine::drop_all()?;
+            let config = load(args.config.as_deref())?;
+            relabel::run(&config, &args, &mut io::stdout().lock())?;
+            Ok(ExitCode::SUCCESS)
+        }
     }
+}
+
+/// Takes all capabilities from this thread, and so from those that the runtime starts, and gives what probes need to one
+/// that is for nothing else.
+fn confine(config: &Config) -> anyhow::Result<Privileged> {
+    let cgroups = Hierarchy::find(&config.paths).ok().map(|hierarchy| hierarchy.version);
+    let keep = Keep::Needed(Machine::find(cgroups));
+    let privileged = Privileged::start(keep, probe::lift_memlock_limit)?;
+    confine::drop_all()?;
+    Ok(privileged)
 }
 
 fn load(path: Option<&Path>) -> anyhow::Result<Config> {
@@ -91,14 +114,18 @@ fn runtime() -> anyhow::Result<Runtime> {
         .context("cannot start the runtime")
 }
 
-async fn collect(config: &Config) -> anyhow::Result<()> {
-    let page = Agent::start(config)?.collect().await?;
+async fn collect(config: &Config, privileged: &Privileged) -> anyhow::Result<()> {
+    let page = Agent::start(config, privileged)?.collect().await?;
     let bytes = encode::encode(&page, Format::Text004);
     io::stdout().write_all(&bytes).context("cannot write to standard output")
 }
 
-async fn report(config: &Config) -> anyhow::Result<ExitCode> {
-    let findings = check::run(config).await;
+async fn report(
+    config: &Config,
+    listener: Result<TcpListener, ServerError>,
+    privileged: &Privileged,
+) -> anyhow::Result<ExitCode> {
+    let findings = check::run(config, listener, privileged).await;
     let mut out = io::stdout().lock();
     for finding in &findings {
         writeln!(out, "{finding}").context("cannot write to standard output")?;

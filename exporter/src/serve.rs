@@ -2,7 +2,7 @@
 
 use std::{
     fs, io,
-    net::SocketAddr,
+    net::{SocketAddr, TcpListener},
     sync::Arc,
     time::{Duration, Instant},
 };
@@ -16,6 +16,7 @@ use tracing::info;
 use crate::{
     agent::{Agent, CollectionError, ScrapeRequest, SourceRun, StartError},
     attribution::kubernetes::{KubernetesStatus, SyncState},
+    caps::privileged::Privileged,
     config::Config,
     demand::{Demand, DemandError},
     page::Page,
@@ -49,15 +50,18 @@ pub enum RunError {
     Start(#[from] task::JoinError),
 }
 
-/// Serves until SIGTERM or SIGINT, then lets running requests finish.
-pub async fn run(config: Config) -> Result<(), RunError> {
+/// Serves until SIGTERM or SIGINT, then lets running requests finish. Requests that come early wait for the start.
+pub async fn run(
+    config: Config,
+    listener: TcpListener,
+    privileged: Privileged,
+) -> Result<(), RunError> {
     let began = Instant::now();
-    // A port that is taken is found out before the kernel's types are parsed; requests that come early wait.
     let stop = stop_signal().map_err(RunError::Signals)?;
-    let server = Server::bind(config.listen, Limits::default()).await?;
+    let server = Server::new(listener, Limits::default())?;
     let address = server.local_addr();
     let paths = config.paths.clone();
-    let agent = task::spawn_blocking(move || Agent::start(&config)).await??;
+    let agent = task::spawn_blocking(move || Agent::start(&config, &privileged)).await??;
     let url = format!("http://{}/metrics", reachable(address));
     info!(%address, start = ?began.elapsed(), "serving {url}");
     let node = Node { agent, kernel: kernel(&paths) };

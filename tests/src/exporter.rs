@@ -27,9 +27,14 @@ impl Exporter {
     /// Starts the binary with this configuration beside `listen`, and waits until it says where it serves.
     #[must_use]
     pub fn start(binary: &Path, config: &str) -> Self {
+        Self::start_by(Command::new(binary), config)
+    }
+
+    /// The same by a command that executes the binary.
+    #[must_use]
+    pub fn start_by(mut command: Command, config: &str) -> Self {
         let dir = tempfile::tempdir().expect("a temporary folder");
         let config = write(dir.path(), "podmeter.yaml", &format!("listen: 127.0.0.1:0\n{config}"));
-        let mut command = Command::new(binary);
         command.arg("run").arg("--config").arg(config).stderr(Stdio::piped());
         let mut process = Process::start(&mut command);
         let stderr = process.child().stderr.take().expect("standard error is piped");

@@ -1,21 +1,30 @@
 //! Questions to a page that Podmeter made, inside this process.
 
 use std::{
-    collections::HashMap,
+    collections::{BTreeMap, HashMap},
+    panic,
     sync::Arc,
+    thread,
     time::{Duration, Instant},
 };
 
 use podmeter::{
     agent::Agent,
     attribution::kubernetes::KubernetesStatus,
+    caps::{
+        Machine, confine,
+        privileged::{Keep, Privileged},
+    },
+    cgroup::hierarchy::Hierarchy,
     config::Config,
     metric::{Histogram, Kind, Value},
     page::Page,
+    source::probe,
 };
 use tokio::runtime::{Builder, Runtime};
 
-/// An agent as `podmeter run` has it, without the server.
+/// An agent as `podmeter run` has it, without the server: what needs capabilities is done on a thread of its own, and
+/// nothing else has any.
 pub struct TestAgent {
     runtime: Runtime,
     agent: Arc<Agent>,
@@ -29,12 +38,24 @@ impl TestAgent {
     /// Starts one with the configuration.
     #[must_use]
     pub fn start(config: &Config) -> Self {
-        let runtime = Builder::new_multi_thread().worker_threads(1).enable_all().build();
-        let runtime = runtime.expect("the runtime starts");
-        let agent = {
-            let _entered = runtime.enter();
-            Agent::start(config).expect("the agent starts")
-        };
+        // The test itself keeps its rights, to make cgroups and namespaces.
+        let config = config.clone();
+        let started = thread::spawn(move || {
+            let cgroups = Hierarchy::find(&config.paths).ok().map(|hierarchy| hierarchy.version);
+            let keep = Keep::Needed(Machine::find(cgroups));
+            let privileged = Privileged::start(keep, probe::lift_memlock_limit);
+            let privileged = privileged.expect("the thread starts");
+            confine::drop_all().expect("capabilities can be dropped");
+            let runtime = Builder::new_multi_thread().worker_threads(1).enable_all().build();
+            let runtime = runtime.expect("the runtime starts");
+            let agent = {
+                let _entered = runtime.enter();
+                Agent::start(&config, &privileged).expect("the agent starts")
+            };
+            (runtime, agent)
+        });
+        let (runtime, agent) =
+            started.join().unwrap_or_else(|panicked| panic::resume_unwind(panicked));
         Self { runtime, agent }
     }
 
@@ -104,6 +125,16 @@ impl TestPage {
             assert_eq!(twice, None, "two series of {name} have the labels {labels:?}");
         }
         rising
+    }
+
+    /// The labels of all series of a family that have this value.
+    #[must_use]
+    pub fn labels_of(&self, name: &str, value: f64) -> Vec<BTreeMap<String, String>> {
+        let families = self.0.families().iter().filter(|family| family.desc.name == name);
+        let series = families.flat_map(|family| &family.series);
+        let series = series.filter(|one| one.value == Value::Number(value));
+        let owned = |(name, value): (&str, &str)| (name.to_owned(), value.to_owned());
+        series.map(|one| one.labels.iter().map(owned).collect()).collect()
     }
 
     /// A counter or gauge.

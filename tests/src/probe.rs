@@ -1,9 +1,8 @@
 //! A probe under test: started alone, asked for its families, and questioned.
 
-use std::borrow::Cow;
+use std::{borrow::Cow, sync::Arc};
 
 use podmeter::{
-    cgroup::tree::CgroupTree,
     metric::{Histogram, Value},
     paths::HostPaths,
     source::{
@@ -50,7 +49,7 @@ impl TestProbe {
 
     /// Frees what the kernel has of these cgroups, and reads the probe's maps.
     pub fn read_and_free(&mut self, freed: &[Subject]) -> Reading {
-        Reading(self.0.collect(&CgroupTree::default(), freed).expect("the maps can be read"))
+        Reading(self.0.collect(&Arc::default(), freed).expect("the maps can be read"))
     }
 }
 

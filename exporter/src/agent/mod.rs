@@ -19,6 +19,7 @@ use crate::{
         Snapshot,
         kubernetes::{Access, Kubernetes, KubernetesStatus, Settings, node_name},
     },
+    caps::privileged::{Lost, Privileged},
     cgroup::start,
     config::{Config, Enabled, local::LocalTargets},
     demand::{self, Demand, Offer},
@@ -32,6 +33,7 @@ use crate::{
     source::{
         gather::{Gathered, SourceSlot},
         host::{self, HOST},
+        privileged::PrivilegedSource,
         probe::{self, HookKind, PROBES, ProbeHost, ProbeStatus},
     },
     targets::{LastScrape, Targets},
@@ -110,6 +112,9 @@ pub enum StartError {
          kubernetes.kubeconfig or KUBECONFIG, or run in a pod"
     )]
     NoAccess,
+    /// The probes could not be started.
+    #[error("cannot start the probes")]
+    Probes(#[from] Lost),
     /// A rule that the configuration did not refuse.
     #[error("the rules cannot be compiled")]
     Rules(#[from] RulesError),
@@ -119,7 +124,8 @@ impl Agent {
     /// Starts the probes and finds the cgroups; what does not work is off and says why.
     ///
     /// This blocks for as long as the kernel's types take to parse, some tenths of a second. It needs a runtime.
-    pub fn start(config: &Config) -> Result<Arc<Self>, StartError> {
+    /// What needs capabilities is done on the privileged thread.
+    pub fn start(config: &Config, privileged: &Privileged) -> Result<Arc<Self>, StartError> {
         let node_name = find_node_name(config);
         let kubernetes = start_kubernetes(config, &node_name)?;
         let mut metrics = SelfMetrics::new(env!("CARGO_PKG_VERSION"))?;
@@ -127,17 +133,20 @@ impl Agent {
             metrics.follow_kubernetes()?;
         }
         let host = ProbeHost { ebpf_log: config.ebpf_log, ..ProbeHost::find(&config.paths) };
-        let (probe_sources, probes) =
-            probe::start(&host, HookKind::ALL, |probe| config.probes.enabled(probe));
+        let switches = config.probes.clone();
+        let start_probes =
+            move || probe::start(&host, HookKind::ALL, |probe| switches.enabled(probe));
+        let (probe_sources, probes) = privileged.run(start_probes)?;
         memory::give_back_freed();
         metrics.record_probes(&probes);
         let (follower, hierarchy, no_cgroups) =
-            match start::follow(&config.paths, config.max_cgroups) {
+            match start::follow(&config.paths, config.max_cgroups, privileged) {
                 Ok((follower, hierarchy)) => (Some(follower), Some(hierarchy), None),
                 Err(reason) => (None, None, Some(reason)),
             };
         let mut slots = Vec::new();
-        slots.extend(probe_sources.into_iter().map(|probe| SourceSlot::new(Box::new(probe))));
+        let confined = |probe| Box::new(PrivilegedSource::new(probe, privileged.clone()));
+        slots.extend(probe_sources.into_iter().map(|probe| SourceSlot::new(confined(probe))));
         slots.extend(
             host::start(hierarchy.as_ref(), &config.paths).into_iter().map(SourceSlot::new),
         );

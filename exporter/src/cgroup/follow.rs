@@ -4,9 +4,14 @@
 //! On cgroup v2 both are one. On v1 a container has a cgroup in each, under the same path but with an id of its own, so
 //! the same number means different cgroups in the two.
 
-use std::{path::PathBuf, sync::Arc, time::Instant};
+use std::{
+    path::{Path, PathBuf},
+    sync::Arc,
+    time::Instant,
+};
 
 use crate::{
+    caps::privileged::Privileged,
     cgroup::{
         hierarchy::Hierarchy,
         tree::CgroupTree,
@@ -99,8 +104,8 @@ impl CgroupFollower {
 
     /// Looks for the network namespaces of the cgroups' processes, too, in the host's procfs.
     #[must_use]
-    pub fn with_namespaces(self, proc: PathBuf) -> Self {
-        Self { cpu: self.cpu.with_namespaces(proc), ..self }
+    pub fn with_namespaces(self, privileged: Privileged, proc: &Path) -> Self {
+        Self { cpu: self.cpu.with_namespaces(privileged, proc), ..self }
     }
 
     /// Takes in what came and went since the last call: whoever has been measured meanwhile is known, or gone again.

@@ -5,6 +5,7 @@
 //! A look is a few system calls, so a collection takes a bounded number of them, new cgroups first; what a cgroup was
 //! found to be is looked at again by and by, because a container's first process is in its cgroup a moment before it
 //! enters its namespace.
+//! Whose process is another user's takes `CAP_SYS_PTRACE` to look at, so the privileged thread does, once a collection.
 
 use std::{
     collections::{BTreeMap, HashMap},
@@ -13,9 +14,11 @@ use std::{
     ops::Bound,
     path::{Path, PathBuf},
     sync::Arc,
+    vec,
 };
 
 use crate::{
+    caps::privileged::Privileged,
     cgroup::tree::{CgroupEntry, CgroupTree},
     subject::{CgroupId, NetworkNamespaceId},
 };
@@ -25,6 +28,9 @@ const MAX_NEW_LOOKS: usize = 1024;
 
 /// Cgroups that are looked at again in one collection.
 const REPEATED_LOOKS: usize = 128;
+
+/// The host's first process.
+const HOST_PROCESS: &str = "1";
 
 /// Bytes of `cgroup.procs` that are enough for its first line.
 const FIRST_LINE_BYTES: u64 = 32;
@@ -86,7 +92,8 @@ pub enum NamespaceUse {
 /// Keeps [`NetworkNamespaces`] up to date.
 #[derive(Debug)]
 pub(super) struct NamespaceFinder {
-    proc: PathBuf,
+    privileged: Privileged,
+    proc: Arc<Path>,
     /// Where the hierarchy is mounted.
     root: PathBuf,
     found: Arc<NetworkNamespaces>,
@@ -95,22 +102,24 @@ pub(super) struct NamespaceFinder {
 }
 
 impl NamespaceFinder {
-    pub(super) fn new(proc: PathBuf, root: PathBuf) -> Self {
-        Self { proc, root, found: Arc::default(), cursor: CgroupId(0) }
+    pub(super) fn new(privileged: Privileged, proc: &Path, root: PathBuf) -> Self {
+        Self { privileged, proc: proc.into(), root, found: Arc::default(), cursor: CgroupId(0) }
     }
 
     /// Looks at cgroups of the tree; what dead ones were in stays known as long as they do.
     pub(super) fn refresh(&mut self, tree: &CgroupTree) -> Arc<NetworkNamespaces> {
-        let mut found = NetworkNamespaces::clone(&self.found);
-        found.host = self.namespace_of("1").or(found.host);
-        found.of_cgroups.retain(|id, _| tree.get(*id).is_some());
         let is_new = |entry: &&CgroupEntry| !self.found.of_cgroups.contains_key(&entry.id);
         let live = || tree.iter().filter(|entry| entry.is_live());
         let new: Vec<_> = live().filter(is_new).take(MAX_NEW_LOOKS).collect();
         let again = self.next_known(tree);
         self.cursor = again.last().map_or(CgroupId(0), |entry| entry.id);
-        for entry in new.into_iter().chain(again) {
-            let namespace = self.look_at(&entry.path);
+        let cgroups: Vec<_> = new.into_iter().chain(again).collect();
+        let processes = cgroups.iter().map(|entry| self.process_of(&entry.path));
+        let mut namespaces = self.look_at([Some(HOST_PROCESS.into())].into_iter().chain(processes));
+        let mut found = NetworkNamespaces::clone(&self.found);
+        found.host = namespaces.next().flatten().or(found.host);
+        found.of_cgroups.retain(|id, _| tree.get(*id).is_some());
+        for (entry, namespace) in cgroups.into_iter().zip(namespaces) {
             let known = found.of_cgroups.entry(entry.id).or_default();
             // A cgroup that is empty now may be about to die: its traffic is still that of its processes.
             *known = namespace.or(*known);
@@ -129,21 +138,33 @@ impl NamespaceFinder {
         live.take(REPEATED_LOOKS).collect()
     }
 
-    /// What cannot be read has just gone, or is of another user's namespace and stays unknown.
-    fn look_at(&self, path: &str) -> Option<NetworkNamespaceId> {
+    /// A process of the cgroup; none where it has none, or has just gone.
+    fn process_of(&self, path: &str) -> Option<String> {
         let dir = self.root.join(path.trim_start_matches('/'));
         let pid = first_line(&dir.join("cgroup.procs")).ok()?;
-        self.namespace_of(pid.trim_end())
+        let pid = pid.trim_end();
+        // An empty cgroup has no line, and a process of a PID namespace that is not below ours has the number 0.
+        (!pid.is_empty() && pid != "0").then(|| pid.to_owned())
     }
 
-    fn namespace_of(&self, pid: &str) -> Option<NetworkNamespaceId> {
-        // An empty cgroup has no line, and a process of a PID namespace that is not below ours has the number 0.
-        if pid.is_empty() || pid == "0" {
-            return None;
-        }
-        let link = fs::read_link(self.proc.join(pid).join("ns/net")).ok()?;
-        parse(link.to_str()?)
+    /// The namespaces of these processes, in their order; where the thread cannot say, there is none.
+    fn look_at(
+        &self,
+        processes: impl Iterator<Item = Option<String>>,
+    ) -> vec::IntoIter<Option<NetworkNamespaceId>> {
+        let (processes, proc): (Vec<_>, _) = (processes.collect(), Arc::clone(&self.proc));
+        let look = move || {
+            let look = |pid: Option<String>| namespace_of(&proc, &pid?);
+            processes.into_iter().map(look).collect::<Vec<_>>()
+        };
+        self.privileged.run(look).unwrap_or_default().into_iter()
     }
+}
+
+/// What cannot be read has just gone, or is another user's and stays unknown.
+fn namespace_of(proc: &Path, pid: &str) -> Option<NetworkNamespaceId> {
+    let link = fs::read_link(proc.join(pid).join("ns/net")).ok()?;
+    parse(link.to_str()?)
 }
 
 fn first_line(path: &Path) -> io::Result<String> {
@@ -166,6 +187,7 @@ mod tests {
 
     use super::{NamespaceFinder, NamespaceUse, REPEATED_LOOKS, parse};
     use crate::{
+        caps::privileged::{Keep, Privileged},
         cgroup::tree::{CgroupEntry, CgroupTree, State},
         subject::{CgroupId, NetworkNamespaceId},
     };
@@ -184,6 +206,11 @@ mod tests {
         let cgroup = dir.join("cgroup").join(path.trim_start_matches('/'));
         fs::create_dir_all(&cgroup).unwrap();
         fs::write(cgroup.join("cgroup.procs"), text).unwrap();
+    }
+
+    fn finder_in(dir: &Path) -> NamespaceFinder {
+        let privileged = Privileged::start(Keep::Everything, || {}).unwrap();
+        NamespaceFinder::new(privileged, &dir.join("proc"), dir.join("cgroup"))
     }
 
     fn tree(cgroups: &[(u64, &str, State)]) -> CgroupTree {
@@ -228,7 +255,7 @@ mod tests {
         let cgroups = ["/pod", "/pod/a", "/outside", "/ended", "/gone"];
         let numbered: Vec<_> =
             (1..).zip(cgroups).map(|(id, path)| (id, path, State::Live)).collect();
-        let mut finder = NamespaceFinder::new(dir.join("proc"), dir.join("cgroup"));
+        let mut finder = finder_in(dir);
         assert_eq!(found(&mut finder, &tree(&numbered)), (Some(HOST), vec![(2, 7)]));
     }
 
@@ -240,7 +267,7 @@ mod tests {
         add_process(dir, 20, HOST);
         set_processes(dir, "/a", "20\n");
         let live = tree(&[(5, "/a", State::Live)]);
-        let mut finder = NamespaceFinder::new(dir.join("proc"), dir.join("cgroup"));
+        let mut finder = finder_in(dir);
         assert_eq!(found(&mut finder, &live), (Some(HOST), vec![(5, HOST)]));
         add_process(dir, 20, 7);
         assert_eq!(found(&mut finder, &live), (Some(HOST), vec![(5, 7)]));
@@ -269,7 +296,7 @@ mod tests {
         let cgroups: Vec<_> =
             (1..).zip(&paths).map(|(id, path)| (id, path.as_str(), State::Live)).collect();
         let tree = tree(&cgroups);
-        let mut finder = NamespaceFinder::new(dir.join("proc"), dir.join("cgroup"));
+        let mut finder = finder_in(dir);
         assert!(found(&mut finder, &tree).1.is_empty(), "no such process yet");
         add_process(dir, 20, 7);
         let counts: Vec<_> = (0..4).map(|_| found(&mut finder, &tree).1.len()).collect();

@@ -6,6 +6,7 @@ use std::time::Instant;
 use tracing::warn;
 
 use crate::{
+    caps::privileged::Privileged,
     cgroup::{
         follow::CgroupFollower,
         hierarchy::{Hierarchy, Version},
@@ -18,6 +19,7 @@ use crate::{
 pub fn follow(
     paths: &HostPaths,
     max_cgroups: usize,
+    privileged: &Privileged,
 ) -> Result<(CgroupFollower, Hierarchy), String> {
     let hierarchy = Hierarchy::find(paths).map_err(|error| {
         let reason = one_line(&error);
@@ -45,7 +47,7 @@ pub fn follow(
     }
     // Elsewhere the kernel knows the cgroup of each socket.
     let follower = match hierarchy.version {
-        Version::V1 => follower.with_namespaces(paths.proc.clone()),
+        Version::V1 => follower.with_namespaces(privileged.clone(), &paths.proc),
         Version::V2 => follower,
     };
     Ok((follower, hierarchy))

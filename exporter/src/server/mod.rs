@@ -88,6 +88,9 @@ pub enum ServerError {
         /// What the kernel said.
         source: io::Error,
     },
+    /// The socket that listens cannot be used.
+    #[error("failed to serve on the socket that listens")]
+    Socket(#[source] io::Error),
     /// Anything else that the kernel refused.
     #[error("failed to listen on {address}: check `listen:`")]
     Listen {
@@ -98,15 +101,28 @@ pub enum ServerError {
     },
 }
 
+/// Clients that wait in the kernel's backlog; `net.core.somaxconn` bounds them, too.
+const BACKLOG: i32 = 1024;
+
 /// How long accepting rests after an error, which is mostly a lack of file descriptors.
 const ACCEPT_PAUSE: Duration = Duration::from_secs(1);
 
+/// Takes the address; port 0 takes any free port. No runtime is needed, so that it can be done while the process still has
+/// the capability for a port below 1024.
+pub fn listen(address: SocketAddr) -> Result<std::net::TcpListener, ServerError> {
+    let on_error = |source| ServerError::new(address, source);
+    let listener = std::net::TcpListener::bind(address).map_err(on_error)?;
+    // The standard library's own is short.
+    rustix::net::listen(&listener, BACKLOG).map_err(|error| on_error(error.into()))?;
+    Ok(listener)
+}
+
 impl Server {
-    /// Takes the address; port 0 takes any free port.
-    pub async fn bind(address: SocketAddr, limits: Limits) -> Result<Self, ServerError> {
-        let on_error = |source| ServerError::new(address, source);
-        let listener = TcpListener::bind(address).await.map_err(on_error)?;
-        let address = listener.local_addr().map_err(on_error)?;
+    /// Serves where [`listen`] has taken the address; needs a runtime.
+    pub fn new(listener: std::net::TcpListener, limits: Limits) -> Result<Self, ServerError> {
+        let address = listener.local_addr().map_err(ServerError::Socket)?;
+        listener.set_nonblocking(true).map_err(ServerError::Socket)?;
+        let listener = TcpListener::from_std(listener).map_err(ServerError::Socket)?;
         Ok(Self { listener, address, limits })
     }
 

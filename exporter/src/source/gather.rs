@@ -57,7 +57,7 @@ impl SourceSlot {
         pending.extend(freed.iter().take(room));
     }
 
-    fn collect(&self, tree: &CgroupTree) -> Result<Collected, SourceError> {
+    fn collect(&self, tree: &Arc<CgroupTree>) -> Result<Collected, SourceError> {
         let mut source = match self.source.try_lock() {
             Ok(source) => source,
             // A source that panicked once is asked again: its state is rebuilt from the kernel's at each collection.
@@ -134,7 +134,7 @@ mod tests {
 
         fn collect(
             &mut self,
-            _tree: &CgroupTree,
+            _tree: &Arc<CgroupTree>,
             freed: &[Subject],
         ) -> Result<Collected, SourceError> {
             match &self.1 {

@@ -5,10 +5,11 @@
 
 pub mod gather;
 pub mod host;
+pub mod privileged;
 pub mod probe;
 pub mod upstream;
 
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 
 use self::{
     host::kept_files::ReadError,
@@ -25,7 +26,11 @@ pub trait Source: Send {
     ///
     /// `tree` has every cgroup that is alive or died lately; `freed` those whose time is up since the last call that
     /// this source answered, whose state is to be freed, in the kernel too.
-    fn collect(&mut self, tree: &CgroupTree, freed: &[Subject]) -> Result<Collected, SourceError>;
+    fn collect(
+        &mut self,
+        tree: &Arc<CgroupTree>,
+        freed: &[Subject],
+    ) -> Result<Collected, SourceError>;
 }
 
 /// What one collection of one source gave.

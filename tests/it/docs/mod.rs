@@ -2,6 +2,7 @@
 
 mod dashboards;
 mod kernels;
+mod security;
 
 use std::fmt::Write as _;
 

@@ -11,6 +11,7 @@ mod lifecycle;
 mod lockdown;
 mod network;
 mod oom;
+mod privileges;
 mod prometheus;
 mod restart;
 mod run_queue;

@@ -16,6 +16,7 @@ use std::{
 use inotify::Inotify;
 
 use crate::{
+    caps::privileged::Privileged,
     cgroup::{
         is_vanished,
         namespaces::NamespaceFinder,
@@ -174,8 +175,8 @@ impl CgroupWatcher {
 
     /// Looks for the network namespaces of the cgroups' processes, too, in the host's procfs.
     #[must_use]
-    pub fn with_namespaces(mut self, proc: PathBuf) -> Self {
-        self.namespaces = Some(NamespaceFinder::new(proc, self.root.clone()));
+    pub fn with_namespaces(mut self, privileged: Privileged, proc: &Path) -> Self {
+        self.namespaces = Some(NamespaceFinder::new(privileged, proc, self.root.clone()));
         self
     }
 

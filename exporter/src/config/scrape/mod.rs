@@ -10,7 +10,7 @@ use std::{collections::BTreeMap, path::PathBuf, time::Duration};
 use serde::Deserialize;
 use serde_saphyr::Spanned;
 
-use self::url::url;
+use self::url::{has_user, url};
 use super::{ConfigError, Context, local::Expected, units};
 use crate::{
     labelling::relabel::{Rules, RulesError, rule::RuleConfig},
@@ -99,6 +99,9 @@ pub enum ScrapeError {
         "`url` is `{0}`, but it takes http:// or https://, a host and a path, such as https://127.0.0.1:10250/metrics"
     )]
     Url(String),
+    /// A URL that would show its credentials wherever it is shown.
+    #[error("`url` has a user or a password in it, and URLs are shown: use `basic_auth`")]
+    UserInUrl,
     /// A value that is none.
     #[error("`{key}` is `{value}`, but {wanted}")]
     Value {
@@ -215,6 +218,9 @@ impl RawScrape {
         let job_name = self.job_name.filter(|name| !name.is_empty());
         let job_name = job_name.ok_or_else(|| missing("job_name"))?;
         let text = context.expand("url", &self.url.ok_or_else(|| missing("url"))?)?;
+        if has_user(&text) {
+            return Err(error(ScrapeError::UserInUrl));
+        }
         let url =
             url(&text, &self.params, context)?.ok_or_else(|| error(ScrapeError::Url(text)))?;
         let credentials = credentials(self.authorization, self.basic_auth, context, place)?;

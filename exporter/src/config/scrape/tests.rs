@@ -111,6 +111,14 @@ fn what_is_wrong_is_said_with_its_place() {
             "podmeter.yaml:2:5: `url` is `127.0.0.1:10249`, but it takes http:// or https://, a host and a path, such as https://127.0.0.1:10250/metrics"
         ],
     );
+    for url in ["http://me:secret@h/", "me:secret@h:1"] {
+        check_error(
+            &target(&format!("url: {url}")),
+            expect![
+                "podmeter.yaml:2:5: `url` has a user or a password in it, and URLs are shown: use `basic_auth`"
+            ],
+        );
+    }
     check_error(
         &target("url: http://${NOBODY}/"),
         expect![

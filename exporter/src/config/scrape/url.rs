@@ -28,3 +28,10 @@ pub(super) fn url(
     let is_http = |url: &Uri| matches!(url.scheme_str(), Some("http" | "https"));
     Ok(url.filter(|url| is_http(url) && url.host().is_some_and(|host| !host.is_empty())))
 }
+
+/// Whether there is something before the host, in a URL or in what was meant to be one.
+pub(super) fn has_user(text: &str) -> bool {
+    let rest = text.split_once("://").map_or(text, |(_, rest)| rest);
+    let end = rest.find(['/', '?', '#']).unwrap_or(rest.len());
+    rest.get(..end).is_some_and(|authority| authority.contains('@'))
+}

@@ -17,6 +17,7 @@ use crate::{
         Server,
         app::{App, Attachment, Handler, Landing, ProbeState, Readiness},
         limits::{Limit, Limits},
+        listen,
     },
 };
 
@@ -147,8 +148,14 @@ pub(super) struct Harness {
 }
 
 impl Harness {
+    #[expect(
+        clippy::unused_async,
+        reason = "a listener needs the runtime that an async function has"
+    )]
     pub(super) async fn start(behaviour: Behaviour, limits: Limits) -> Self {
-        let server = Server::bind(([127, 0, 0, 1], 0).into(), limits).await.expect("a free port");
+        let server = listen(([127, 0, 0, 1], 0).into())
+            .and_then(|listener| Server::new(listener, limits))
+            .expect("a free port");
         let address = server.local_addr();
         let (events_in, events) = mpsc::unbounded_channel();
         let gate = Arc::new(Semaphore::new(behaviour.n_passes));

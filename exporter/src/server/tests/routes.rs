@@ -12,9 +12,10 @@ use super::harness::{Behaviour, Event, Harness, page};
 use crate::{
     encode::{Format, encode},
     server::{
-        Server, ServerError,
+        ServerError,
         app::{Handler, Readiness},
         limits::{Limit, Limits},
+        listen,
     },
 };
 
@@ -207,19 +208,18 @@ async fn a_panic_costs_one_connection() {
     assert_eq!(harness.ask("GET /healthz HTTP/1.1").await.status, 200);
 }
 
-#[tokio::test]
-async fn an_address_in_use_is_an_error() {
-    let first = Server::bind(([127, 0, 0, 1], 0).into(), Limits::default()).await.expect("free");
-    let error = Server::bind(first.local_addr(), Limits::default()).await;
-    assert!(
-        matches!(error, Err(ServerError::AddressInUse { address, .. }) if address == first.local_addr())
-    );
+#[test]
+fn an_address_in_use_is_an_error() {
+    let first = listen(([127, 0, 0, 1], 0).into()).expect("free");
+    let taken = first.local_addr().expect("it has one");
+    let error = listen(taken);
+    assert!(matches!(error, Err(ServerError::AddressInUse { address, .. }) if address == taken));
 }
 
-#[tokio::test]
-async fn an_address_of_another_machine_is_an_error() {
+#[test]
+fn an_address_of_another_machine_is_an_error() {
     // TEST-NET-1 of RFC 5737 is nobody's.
-    let error = Server::bind(([192, 0, 2, 1], 9643).into(), Limits::default()).await;
+    let error = listen(([192, 0, 2, 1], 9643).into());
     assert!(matches!(error, Err(ServerError::NoSuchAddress { .. })));
 }
 

@@ -1,7 +1,7 @@
 //! The files of every cgroup of one hierarchy, by one loop for all readers: the live are read, and those that ended keep
 //! their counters for as long as the tree knows them.
 
-use std::{collections::HashMap, path::PathBuf};
+use std::{collections::HashMap, path::PathBuf, sync::Arc};
 
 use tracing::{info, warn};
 
@@ -152,7 +152,11 @@ impl<A: Account> Source for CgroupFiles<A> {
         self.name
     }
 
-    fn collect(&mut self, tree: &CgroupTree, _freed: &[Subject]) -> Result<Collected, SourceError> {
+    fn collect(
+        &mut self,
+        tree: &Arc<CgroupTree>,
+        _freed: &[Subject],
+    ) -> Result<Collected, SourceError> {
         let reading = self.reader.read(tree)?;
         let failure = reading.first_failure.as_ref().map(|error| one_line(error));
         if let Some(error) = failure.as_ref().filter(|error| self.reported.as_ref() != Some(error))

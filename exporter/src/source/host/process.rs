@@ -1,5 +1,7 @@
 //! What Podmeter itself costs, from `/proc/self`, under the names that every Prometheus client library gives.
 
+use std::sync::Arc;
+
 use procfs::{ProcResult, WithCurrentSystemInfo as _, process::Process};
 
 use crate::{
@@ -72,7 +74,7 @@ impl Source for ProcessSource {
 
     fn collect(
         &mut self,
-        _tree: &CgroupTree,
+        _tree: &Arc<CgroupTree>,
         _freed: &[Subject],
     ) -> Result<Collected, SourceError> {
         Ok(Collected { families: read()?, stats: SourceStats::Plain })

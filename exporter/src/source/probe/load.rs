@@ -6,7 +6,6 @@ use aya::{
     Btf, Ebpf, EbpfError, EbpfLoader, Endianness,
     maps::MapError,
     programs::{CgroupAttachMode, Program, ProgramError},
-    util::KernelVersion,
 };
 use rustix::process::{Resource, Rlimit, setrlimit};
 use tracing::{info, warn};
@@ -111,8 +110,10 @@ fn start_all(
     if wanted.is_empty() {
         return Ok((Vec::new(), Vec::new()));
     }
-    caps::check_bpf()?;
-    raise_memlock_limit();
+    if let Some(error) = all_forbidden(wanted) {
+        return Err(error.into());
+    }
+    lift_memlock_limit();
     // One loader serves all probes, because making one parses the kernel's types, whoever needs them. Its copy of the
     // types goes before ours comes, which halves the memory that the start takes.
     let mut loader = EbpfLoader::new();
@@ -130,6 +131,13 @@ fn start_all(
         statuses.push(status);
     }
     Ok((probes, statuses))
+}
+
+/// What is missing, if no probe may be attached: the first one's word for all.
+fn all_forbidden(wanted: &[&'static ProbeDef]) -> Option<MissingCapability> {
+    let mut missing = wanted.iter().map(|def| caps::check_probe(def.name).err());
+    let first = missing.next()??;
+    missing.all(|one| one.is_some()).then_some(first)
 }
 
 /// One way of hooking a probe in on this kernel: what its programs must know, or why it cannot be.
@@ -198,6 +206,7 @@ fn attach_hook<'a>(
     host: &ProbeHost,
 ) -> Result<(Ebpf, Vec<String>), StartError> {
     let Attempt { hook, globals } = attempt;
+    caps::check_probe(def.name)?;
     if hook.kind == HookKind::Kprobe && !kernel.has_kprobes {
         return Err(StartError::NoKprobes);
     }
@@ -335,15 +344,13 @@ fn report(status: &ProbeStatus) {
 /// Lifts the limit on locked memory, to which kernels before 5.11 charge maps.
 ///
 /// It is 64 KiB there, less than one probe's maps; where it cannot be lifted, creating the map says so.
-fn raise_memlock_limit() {
-    let charges_memlock =
-        KernelVersion::current().is_ok_and(|version| version < KernelVersion::new(5, 11, 0));
-    if !charges_memlock {
+pub fn lift_memlock_limit() {
+    if !caps::counts_maps() {
         return;
     }
     let unlimited = Rlimit { current: None, maximum: None };
     if let Err(error) = setrlimit(Resource::Memlock, unlimited) {
         let error = io::Error::from(error);
-        warn!(%error, "cannot lift the limit on locked memory, so maps may not fit");
+        warn!(%error, "cannot lift the limit on locked memory, so maps may not fit: add CAP_SYS_RESOURCE");
     }
 }

@@ -26,7 +26,7 @@ pub use self::{
     def::{HookDef, HookKind, ProbeDef, ProgramDef, Switch},
     diagnostic::EbpfLog,
     host::ProbeHost,
-    load::start,
+    load::{lift_memlock_limit, start},
     running::{MapUse, OffReason, Probe, ProbeError, ProbeStats, ProbeStatus, ProgramRuns},
 };
 

@@ -1,6 +1,9 @@
 //! A probe that is attached, as a source; and what became of each at start.
 
-use std::collections::{HashMap, HashSet};
+use std::{
+    collections::{HashMap, HashSet},
+    sync::Arc,
+};
 
 use aya::{Ebpf, maps::MapError};
 use podmeter_common::owner::{REMAINDER, SocketOwner};
@@ -235,7 +238,11 @@ impl Source for Probe {
         self.def.name
     }
 
-    fn collect(&mut self, tree: &CgroupTree, freed: &[Subject]) -> Result<Collected, SourceError> {
+    fn collect(
+        &mut self,
+        tree: &Arc<CgroupTree>,
+        freed: &[Subject],
+    ) -> Result<Collected, SourceError> {
         if let Some(lines) = &mut self.lines {
             lines.flush();
         }
