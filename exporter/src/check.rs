@@ -4,12 +4,12 @@ use std::{collections::BTreeMap, fmt, fs, net::TcpListener};
 
 use crate::{
     agent::{Agent, StartError},
-    attribution::kubernetes::{KubernetesStatus, SyncState},
+    attribution::kubernetes::{Access, KubernetesStatus, SyncState, review::Reviewer},
     caps::{self, Machine, NEEDS, privileged::Privileged},
     cgroup::hierarchy::{Hierarchy, Version},
     config::{Config, Enabled},
     error_chain::one_line,
-    server::ServerError,
+    server::{ServerError, web::Web},
     source::probe::{HookKind, OffReason, PROBES, ProbeStatus},
     targets::LastScrape,
 };
@@ -63,7 +63,10 @@ pub async fn run(
 ) -> Vec<Finding> {
     let mut findings = vec![kernel(config)];
     findings.extend(capabilities(config, privileged));
-    findings.extend([listen(config, listener), cgroups(config)]);
+    findings.push(listen(config, listener));
+    findings.extend(web(config));
+    findings.extend(tokens(config).await);
+    findings.push(cgroups(config));
     match Agent::start(config, privileged) {
         Ok(agent) => {
             findings.extend(agent.probes().iter().map(probe));
@@ -133,6 +136,34 @@ fn listen(config: &Config, listener: Result<TcpListener, ServerError>) -> Findin
         // The error itself says what to do.
         Err(error) => fail("listen", one_line(&error), ""),
     }
+}
+
+fn web(config: &Config) -> Option<Finding> {
+    let path = config.web.config_file.as_ref()?;
+    Some(match Web::load(path) {
+        Ok(web) => ok("web configuration", format!("{}: {}", path.display(), web.describe())),
+        // The error itself says what to do.
+        Err(error) => fail("web configuration", one_line(&error), ""),
+    })
+}
+
+/// Whether the API server answers about tokens at all: one that nobody has is unknown to it.
+async fn tokens(config: &Config) -> Option<Finding> {
+    const NOBODYS: &str = "podmeter-check";
+
+    if !config.web.kubernetes_auth {
+        return None;
+    }
+    let subject = "tokens of scrapers";
+    let Some(access) = Access::find(config.kubernetes.kubeconfig.as_deref()) else {
+        let text = "there is neither a service account nor a kubeconfig".into();
+        return Some(fail(subject, text, "set kubernetes.kubeconfig, or run in a pod"));
+    };
+    Some(match Reviewer::new(access).review(NOBODYS, "/metrics").await {
+        Ok(_) => ok(subject, "the Kubernetes API says whose they are".into()),
+        // The error itself says what to do.
+        Err(error) => fail(subject, one_line(&error), ""),
+    })
 }
 
 fn cgroups(config: &Config) -> Finding {

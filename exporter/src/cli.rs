@@ -32,6 +32,9 @@ pub struct Common {
     /// Configuration file (YAML); without one, this machine is measured with the defaults
     #[arg(long, value_name = "FILE")]
     pub config: Option<PathBuf>,
+    /// TLS and who may read the page, in the format of Prometheus' exporter-toolkit; as the key `web.config_file`
+    #[arg(long = "web.config.file", value_name = "FILE")]
+    pub web_config_file: Option<PathBuf>,
     /// Let the programs in the kernel say of each event that they cannot count where it belongs why, in the log
     #[arg(long)]
     pub ebpf_log: bool,

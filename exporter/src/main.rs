@@ -98,6 +98,9 @@ fn load(path: Option<&Path>) -> anyhow::Result<Config> {
 
 fn load_common(common: &Common) -> anyhow::Result<Config> {
     let mut config = load(common.config.as_deref())?;
+    if let Some(path) = &common.web_config_file {
+        config.web.config_file = Some(path.clone());
+    }
     if common.ebpf_log {
         config.ebpf_log = EbpfLog::On;
     }

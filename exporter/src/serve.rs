@@ -3,7 +3,10 @@
 use std::{
     fs, io,
     net::{SocketAddr, TcpListener},
-    sync::Arc,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
     time::{Duration, Instant},
 };
 
@@ -11,23 +14,28 @@ use tokio::{
     signal::unix::{SignalKind, signal},
     task,
 };
-use tracing::info;
+use tracing::{debug, info, warn};
 
 use crate::{
     agent::{Agent, CollectionError, ScrapeRequest, SourceRun, StartError},
-    attribution::kubernetes::{KubernetesStatus, SyncState},
+    attribution::kubernetes::{
+        Access, KubernetesStatus, SyncState,
+        review::{Review, Reviewer},
+    },
     caps::privileged::Privileged,
     config::Config,
     demand::{Demand, DemandError},
+    error_chain::one_line,
     page::Page,
     paths::HostPaths,
     server::{
         Server, ServerError,
         app::{
             App, Attachment, Fact, Handler, Landing, Outcome, ProbeState, Readiness, SourceError,
-            SourceState,
+            SourceState, TlsFailure, TokenVerdict,
         },
         limits::{Limit, Limits},
+        web::{Web, WebError},
     },
     source::probe::ProbeStatus,
     targets::{LastScrape, Remark},
@@ -39,6 +47,15 @@ pub enum RunError {
     /// It cannot listen.
     #[error(transparent)]
     Server(#[from] ServerError),
+    /// The web configuration cannot be used.
+    #[error(transparent)]
+    Web(#[from] WebError),
+    /// The Kubernetes API is to say who may read the page, and cannot be found.
+    #[error(
+        "`web.kubernetes_auth` is true, but there is neither a service account nor a kubeconfig; set \
+         kubernetes.kubeconfig or KUBECONFIG, or run in a pod"
+    )]
+    NoAccess,
     /// There is no agent.
     #[error(transparent)]
     Agent(#[from] StartError),
@@ -58,13 +75,33 @@ pub async fn run(
 ) -> Result<(), RunError> {
     let began = Instant::now();
     let stop = stop_signal().map_err(RunError::Signals)?;
-    let server = Server::new(listener, Limits::default())?;
+    let web = match config.web.config_file.clone() {
+        Some(path) => task::spawn_blocking(move || Web::load(&path)).await??,
+        None => Web::none(),
+    };
+    let reviewer = match Access::find(config.kubernetes.kubeconfig.as_deref()) {
+        _ if !config.web.kubernetes_auth => None,
+        Some(access) => Some(Reviewer::new(access)),
+        None => return Err(RunError::NoAccess),
+    };
+    if reviewer.is_some() && !web.has_tls() && !config.listen.ip().is_loopback() {
+        warn!(
+            "tokens of scrapers come without TLS, and can be read on their way: set tls_server_config"
+        );
+    }
+    let scheme = if web.has_tls() { "https" } else { "http" };
+    let server = Server::new(listener, Limits::default())?.guarded_by(web);
     let address = server.local_addr();
     let paths = config.paths.clone();
     let agent = task::spawn_blocking(move || Agent::start(&config, &privileged)).await??;
-    let url = format!("http://{}/metrics", reachable(address));
+    let url = format!("{scheme}://{}/metrics", reachable(address));
     info!(%address, start = ?began.elapsed(), "serving {url}");
-    let node = Node { agent, kernel: kernel(&paths) };
+    let node = Node {
+        agent,
+        kernel: kernel(&paths),
+        reviewer,
+        has_warned_of_review: AtomicBool::new(false),
+    };
     server.serve(Arc::new(node), stop).await;
     info!("stopped");
     Ok(())
@@ -74,7 +111,13 @@ pub async fn run(
 struct Node {
     agent: Arc<Agent>,
     kernel: String,
+    /// Whom to ask about tokens of scrapers, if they are needed.
+    reviewer: Option<Reviewer>,
+    has_warned_of_review: AtomicBool,
 }
+
+/// What the owner of a token must be allowed to get, as for kube-rbac-proxy.
+const REVIEWED_PATH: &str = "/metrics";
 
 impl App for Node {
     type Error = CollectionError;
@@ -112,12 +155,52 @@ impl App for Node {
         }
     }
 
+    fn reviews_tokens(&self) -> bool {
+        self.reviewer.is_some()
+    }
+
+    async fn review(&self, token: &str) -> TokenVerdict {
+        let Some(reviewer) = &self.reviewer else {
+            return TokenVerdict::Unavailable;
+        };
+        let verdict = match reviewer.review(token, REVIEWED_PATH).await {
+            Ok(Review::Allowed) => TokenVerdict::Allowed,
+            Ok(Review::Unknown) => TokenVerdict::Unknown,
+            Ok(Review::Forbidden { user }) => TokenVerdict::Forbidden { user },
+            Err(error) => {
+                let error = one_line(&error);
+                if self.has_warned_of_review.swap(true, Ordering::Relaxed) {
+                    debug!(error, "a scraper's token could not be reviewed");
+                } else {
+                    warn!(
+                        error,
+                        "a scraper's token could not be reviewed (said once until it can)"
+                    );
+                }
+                TokenVerdict::Unavailable
+            }
+        };
+        if verdict != TokenVerdict::Unavailable {
+            self.has_warned_of_review.store(false, Ordering::Relaxed);
+        }
+        self.agent.metrics().record_token_review(verdict.as_str());
+        verdict
+    }
+
     fn observe(&self, handler: Handler, status: u16) {
         self.agent.metrics().record_request(handler.as_str(), status);
     }
 
     fn limit_hit(&self, limit: Limit) {
         self.agent.metrics().record_limit(limit.as_str());
+    }
+
+    fn tls_failed(&self, failure: TlsFailure) {
+        self.agent.metrics().record_tls_failure(failure.as_str());
+    }
+
+    fn web_config_read(&self, is_good: bool) {
+        self.agent.metrics().record_web_config(is_good);
     }
 }
 

@@ -45,9 +45,11 @@ impl Exporter {
             let n_bytes = stderr.read_line(&mut line).expect("the log is text");
             assert!(n_bytes > 0, "podmeter ended before it served:\n{seen}");
             seen.push_str(&line);
-            if let Some((_, rest)) = line.split_once("serving http://") {
-                let address = rest.split('/').next().expect("a split has a first part");
-                break format!("http://{address}");
+            // Fields follow the URL.
+            let url =
+                line.split_once("serving http").and_then(|(_, rest)| rest.split_once("/metrics"));
+            if let Some((base, _)) = url {
+                break format!("http{base}");
             }
         };
         Self { process, url, stderr, _config: dir }
@@ -62,7 +64,7 @@ impl Exporter {
     /// Host and port.
     #[must_use]
     pub fn address(&self) -> &str {
-        self.url.trim_start_matches("http://")
+        self.url.split_once("://").expect("a URL has a scheme").1
     }
 
     /// Its process id.

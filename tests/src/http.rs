@@ -87,6 +87,12 @@ impl Client {
         get_with(&self.agent, url, &[]).unwrap_or_else(|error| panic!("GET {url}: {error}"))
     }
 
+    /// Asks for a URL with these headers.
+    #[must_use]
+    pub fn get_with(&self, url: &str, headers: &[(&str, &str)]) -> Answer {
+        get_with(&self.agent, url, headers).unwrap_or_else(|error| panic!("GET {url}: {error}"))
+    }
+
     /// Sends a JSON document by POST.
     #[must_use]
     pub fn post(&self, url: &str, body: &Value) -> Answer {

@@ -9,6 +9,7 @@
     reason = "a harness ends its test by panicking, and prints what the reader of a failure needs"
 )]
 
+pub mod authority;
 pub mod cgroup;
 pub mod cluster;
 pub mod dashboards;

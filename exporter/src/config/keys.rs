@@ -24,7 +24,17 @@ pub const KEYS: &[Key] = &[
     Key {
         path: "listen",
         default: "`0.0.0.0:9643`",
-        doc: "IP address and port on which `/metrics`, `/healthz`, `/readyz` and `/` are served.",
+        doc: "IP address and port on which `/metrics`, `/healthz`, `/readyz` and `/` are served: `127.0.0.1:9643` is for this machine only, `${NODE_IP}:9643` for the node's own address.",
+    },
+    Key {
+        path: "web.config_file",
+        default: "none: plain HTTP for everybody",
+        doc: "TLS and who may read the page, as a file in the format of Prometheus' exporter-toolkit; `--web.config.file` names it, too. docs/deploying.md says what of the format there is. It is read again when it or a file that it names has changed.",
+    },
+    Key {
+        path: "web.kubernetes_auth",
+        default: "`false`",
+        doc: "Whether who reads the page must show a token whose owner the Kubernetes API lets `GET /metrics` (TokenReview and SubjectAccessReview), as behind kube-rbac-proxy. docs/deploying.md says how long its answers hold.",
     },
     Key {
         path: "external_labels",

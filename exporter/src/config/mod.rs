@@ -9,6 +9,7 @@ mod kubernetes;
 pub mod local;
 pub mod scrape;
 mod units;
+pub mod web;
 
 use std::{
     collections::BTreeMap,
@@ -17,7 +18,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use serde::Deserialize;
+use serde::{Deserialize, de::DeserializeOwned};
 use serde_saphyr::Spanned;
 
 use self::{
@@ -26,6 +27,7 @@ use self::{
     kubernetes::RawKubernetes,
     local::{LocalTargets, RawKubelet},
     scrape::{RawScrape, ScrapeConfig, ScrapeError},
+    web::{RawWebSettings, WebSettings},
 };
 pub use self::{
     keys::{KEYS, Key},
@@ -57,6 +59,8 @@ const MAX_FILE_BYTES: u64 = 1 << 20;
 pub struct Config {
     /// Where the endpoint listens.
     pub listen: SocketAddr,
+    /// Who may read what is served there.
+    pub web: WebSettings,
     /// The name of this node in the Kubernetes API, if it was given.
     pub node_name: Option<String>,
     /// Labels that every series gets.
@@ -172,6 +176,7 @@ impl Default for Config {
     fn default() -> Self {
         Self {
             listen: SocketAddr::from((Ipv4Addr::UNSPECIFIED, DEFAULT_PORT)),
+            web: WebSettings::default(),
             node_name: None,
             external_labels: BTreeMap::new(),
             kubernetes: KubernetesConfig::default(),
@@ -242,6 +247,7 @@ impl Config {
         let kubernetes = raw.kubernetes.resolve(&context, is_external)?;
         Ok(Self {
             listen,
+            web: raw.web.resolve(&context)?,
             node_name: node_name.filter(|name| !name.is_empty()),
             external_labels,
             kubernetes,
@@ -286,6 +292,7 @@ impl Context<'_> {
 #[serde(default, deny_unknown_fields)]
 struct RawConfig {
     listen: Option<String>,
+    web: RawWebSettings,
     node_name: Option<String>,
     external_labels: BTreeMap<String, String>,
     kubernetes: RawKubernetes,
@@ -313,13 +320,18 @@ struct RawPaths {
 
 impl RawConfig {
     fn parse(text: &str, file: &str) -> Result<Self, ConfigError> {
-        // A file of nothing but comments is a configuration of nothing but defaults.
-        if text.lines().all(|line| line.trim().is_empty() || line.trim_start().starts_with('#')) {
-            return Ok(Self::default());
-        }
-        let options = serde_saphyr::options! { with_snippet: false };
-        serde_saphyr::from_str_with_options(text, options).map_err(|error| yaml_error(&error, file))
+        if is_empty(text) { Ok(Self::default()) } else { parse_yaml(text, file) }
     }
+}
+
+/// Whether a file has nothing but comments, which is a configuration of nothing but defaults.
+fn is_empty(text: &str) -> bool {
+    text.lines().all(|line| line.trim().is_empty() || line.trim_start().starts_with('#'))
+}
+
+fn parse_yaml<T: DeserializeOwned>(text: &str, file: &str) -> Result<T, ConfigError> {
+    let options = serde_saphyr::options! { with_snippet: false };
+    serde_saphyr::from_str_with_options(text, options).map_err(|error| yaml_error(&error, file))
 }
 
 fn yaml_error(error: &serde_saphyr::Error, file: &str) -> ConfigError {

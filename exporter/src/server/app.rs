@@ -30,11 +30,90 @@ pub trait App: Send + Sync + 'static {
     /// What `/` shows; must not block.
     fn landing(&self) -> Landing;
 
+    /// Whether the Kubernetes API is asked who may read the page.
+    fn reviews_tokens(&self) -> bool;
+
+    /// What the Kubernetes API says of a token now; in bounded time.
+    fn review(&self, token: &str) -> impl Future<Output = TokenVerdict> + Send;
+
     /// Called once for each answer.
     fn observe(&self, handler: Handler, status: u16);
 
     /// Called each time that a limit is met.
     fn limit_hit(&self, limit: Limit);
+
+    /// Called each time that a TLS handshake fails.
+    fn tls_failed(&self, failure: TlsFailure);
+
+    /// Called each time that a changed web configuration was read: whether it holds now.
+    fn web_config_read(&self, is_good: bool);
+}
+
+/// What the Kubernetes API says of a token.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum TokenVerdict {
+    /// Its owner may read the page.
+    Allowed,
+    /// It is nobody's, or has expired.
+    Unknown,
+    /// Its owner may not read the page.
+    Forbidden {
+        /// The owner.
+        user: String,
+    },
+    /// The API cannot be asked.
+    Unavailable,
+}
+
+impl TokenVerdict {
+    /// The value of a label.
+    #[must_use]
+    pub fn as_str(&self) -> &'static str {
+        match self {
+            Self::Allowed => "allowed",
+            Self::Unknown => "unknown",
+            Self::Forbidden { .. } => "forbidden",
+            Self::Unavailable => "unavailable",
+        }
+    }
+}
+
+/// Why a TLS handshake failed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum TlsFailure {
+    /// The client speaks something else.
+    NoTls,
+    /// The client's certificate is not as the policy wants it.
+    ClientCertificate,
+    /// The client does not take the endpoint's certificate.
+    ServerCertificate,
+    /// They have no version, cipher suite or curve in common.
+    Incompatible,
+    /// The client left, or sent what makes no sense.
+    Broken,
+}
+
+impl TlsFailure {
+    /// All of them, for counters that exist from the start.
+    pub const ALL: [Self; 5] = [
+        Self::NoTls,
+        Self::ClientCertificate,
+        Self::ServerCertificate,
+        Self::Incompatible,
+        Self::Broken,
+    ];
+
+    /// The value of a label.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::NoTls => "no_tls",
+            Self::ClientCertificate => "client_certificate",
+            Self::ServerCertificate => "server_certificate",
+            Self::Incompatible => "incompatible",
+            Self::Broken => "broken",
+        }
+    }
 }
 
 /// Which part of the server answered.

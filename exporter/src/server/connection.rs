@@ -4,6 +4,7 @@ use std::{
     convert::Infallible,
     error::Error,
     future::{Future as _, poll_fn},
+    net::IpAddr,
     pin::{Pin, pin},
     sync::Arc,
     task::Poll,
@@ -18,8 +19,9 @@ use super::{
     app::App,
     body::TakenTooSlowly,
     limits::{Limit, Limits},
-    pace::{Pace, PacedStream},
+    pace::Pace,
     router::Router,
+    wire,
 };
 
 /// The smallest buffer that hyper takes.
@@ -32,6 +34,7 @@ const MAX_LINGER_TIME: Duration = Duration::from_secs(1);
 /// Answers a client's requests until it leaves, is too slow, or the sender of `stopped` is dropped.
 pub(super) async fn serve<A: App>(
     stream: TcpStream,
+    address: IpAddr,
     router: Arc<Router<A>>,
     mut stopped: watch::Receiver<()>,
 ) {
@@ -40,18 +43,24 @@ pub(super) async fn serve<A: App>(
     }
     let limits = *router.limits();
     let pace = Pace::new();
-    let io = TokioIo::new(PacedStream::new(stream, pace.clone()));
+    let opened = tokio::select! {
+        opened = wire::open(stream, address, &router, &pace) => opened,
+        () = ended(&mut stopped) => return,
+    };
+    let Some((wire, peer)) = opened else { return };
+    pace.begin();
+    let io = TokioIo::new(wire);
     let service = service_fn(|request| {
-        let (router, pace) = (Arc::clone(&router), pace.clone());
+        let (router, pace, peer) = (Arc::clone(&router), pace.clone(), peer.clone());
         async move {
             pace.begin_answer();
-            let answer = router.answer(request).await;
+            let answer = router.answer(request, &peer).await;
             pace.end_answer();
             Ok::<_, Infallible>(answer)
         }
     });
     let mut connection = protocol(&limits).serve_connection(io, service);
-    let mut stop = pin!(async move { while stopped.changed().await.is_ok() {} });
+    let mut stop = pin!(ended(&mut stopped));
     let mut is_stopping = false;
     let mut alarm = pin!(tokio::time::sleep(limits.header_time));
     let ended = poll_fn(|context| {
@@ -77,13 +86,18 @@ pub(super) async fn serve<A: App>(
             if let Err(error) = result {
                 note(&error, &router);
             }
-            linger(connection.into_parts().io.into_inner().into_inner()).await;
+            linger(connection.into_parts().io.into_inner().into_tcp()).await;
         }
         Err(limit) => {
             tracing::debug!(limit = limit.as_str(), "cut off a client");
             router.limit_hit(limit);
         }
     }
+}
+
+/// Waits until the server is to stop.
+async fn ended(stopped: &mut watch::Receiver<()>) {
+    while stopped.changed().await.is_ok() {}
 }
 
 fn protocol(limits: &Limits) -> http1::Builder {
@@ -97,7 +111,7 @@ fn protocol(limits: &Limits) -> http1::Builder {
 }
 
 /// Waits until the client has seen the end of the answers, and closes too.
-async fn linger(stream: TcpStream) {
+pub(super) async fn linger(stream: TcpStream) {
     let mut rest = stream.take(MAX_LINGER_BYTES);
     let mut sink = tokio::io::sink();
     let discarded =

@@ -11,7 +11,7 @@ th,td{text-align:left;vertical-align:top;padding:.3em .8em;border-bottom:1px sol
 .good{color:#17642b}.bad{color:#a3120a}";
 
 /// The whole document.
-pub(super) fn html(landing: &Landing) -> String {
+pub(super) fn html(landing: &Landing, endpoint: &[Fact]) -> String {
     let Landing {
         version,
         node_name,
@@ -34,6 +34,7 @@ pub(super) fn html(landing: &Landing) -> String {
          <li><a href=\"/healthz\">/healthz</a>: whether Podmeter runs</li>\n\
          <li><a href=\"/readyz\">/readyz</a>: whether Podmeter is ready, or why not</li>\n\
          </ul>\n\
+         <h2>Endpoint</h2>\n{endpoint}\
          <h2>Kubernetes API</h2>\n{kubernetes}\
          <h2>Probes</h2>\n{probes}\
          <h2>Sources</h2>\n{sources}\
@@ -44,6 +45,7 @@ pub(super) fn html(landing: &Landing) -> String {
         kernel = Escaped(kernel),
         uptime = Span(*uptime),
         targets_from = Escaped(targets_from),
+        endpoint = table(&["what", "state"], endpoint.iter().map(fact_row)),
         kubernetes = table(&["what", "state"], kubernetes.iter().map(fact_row)),
         probes = table(&["probe", "state", "hook, or why not"], probes.iter().map(probe_row)),
         sources = table(
@@ -237,6 +239,8 @@ mod tests {
             <li><a href="/healthz">/healthz</a>: whether Podmeter runs</li>
             <li><a href="/readyz">/readyz</a>: whether Podmeter is ready, or why not</li>
             </ul>
+            <h2>Endpoint</h2>
+            <p>None.</p>
             <h2>Kubernetes API</h2>
             <table>
             <tr><th>what</th><th>state</th></tr>
@@ -264,7 +268,7 @@ mod tests {
             </table>
             </body>
             </html>
-        "#]].assert_eq(&html(&busy_landing()));
+        "#]].assert_eq(&html(&busy_landing(), &[]));
     }
 
     #[test]
@@ -280,7 +284,7 @@ mod tests {
             targets_from: String::new(),
             targets: Vec::new(),
         };
-        assert_eq!(html(&landing).matches("<p>None.</p>").count(), 4);
-        assert!(!html(&landing).contains("<table>"));
+        assert_eq!(html(&landing, &[]).matches("<p>None.</p>").count(), 5);
+        assert!(!html(&landing, &[]).contains("<table>"));
     }
 }

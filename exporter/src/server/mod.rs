@@ -1,4 +1,4 @@
-//! Podmeter's HTTP server: HTTP/1.1, plain, for scrapers, probes and people.
+//! Podmeter's HTTP server: HTTP/1.1, plain or with TLS, for scrapers, probes and people.
 //!
 //! | path | answer to `GET` and `HEAD` |
 //! |---|---|
@@ -14,21 +14,35 @@
 //! The header `X-Prometheus-Scrape-Timeout-Seconds`, less half a second, bounds how long a scrape waits for targets and
 //! sources; one that is no time is left alone.
 //!
+//! Where [`Web`] guards the endpoint, all but `/healthz` and `/readyz` is for those that it lets in: others get 401 or
+//! 403, and their connection is closed.
+//!
 //! It refuses other methods (405), requests with a body (413), headers that are too large or too many (431), and
 //! clients that are slow to ask or to read (they are cut off). [`Limits`] has the bounds; each that is met is told to
 //! [`App::limit_hit`].
 
 pub mod app;
 pub mod limits;
+pub mod web;
 
+mod addresses;
 mod body;
 mod connection;
+mod guard;
 mod landing;
 mod pace;
 mod router;
 mod scrape;
+mod wire;
 
-use std::{future::Future, io, net::SocketAddr, pin::pin, sync::Arc, time::Duration};
+use std::{
+    future::Future,
+    io,
+    net::{IpAddr, SocketAddr},
+    pin::pin,
+    sync::Arc,
+    time::Duration,
+};
 
 use tokio::{
     net::{TcpListener, TcpStream},
@@ -37,9 +51,12 @@ use tokio::{
 };
 
 use self::{
+    addresses::{AddressPlace, Addresses},
     app::App,
+    guard::{Guard, NoRandomness},
     limits::{Limit, Limits},
     router::Router,
+    web::Web,
 };
 
 /// A server that has its address but does not answer yet.
@@ -48,6 +65,8 @@ pub struct Server {
     listener: TcpListener,
     address: SocketAddr,
     limits: Limits,
+    web: Web,
+    guard: Guard,
 }
 
 /// Why the server cannot listen, and what to do.
@@ -91,6 +110,9 @@ pub enum ServerError {
     /// The socket that listens cannot be used.
     #[error("failed to serve on the socket that listens")]
     Socket(#[source] io::Error),
+    /// There is no key for what is remembered of secrets.
+    #[error(transparent)]
+    NoRandomness(#[from] NoRandomness),
     /// Anything else that the kernel refused.
     #[error("failed to listen on {address}: check `listen:`")]
     Listen {
@@ -123,7 +145,13 @@ impl Server {
         let address = listener.local_addr().map_err(ServerError::Socket)?;
         listener.set_nonblocking(true).map_err(ServerError::Socket)?;
         let listener = TcpListener::from_std(listener).map_err(ServerError::Socket)?;
-        Ok(Self { listener, address, limits })
+        Ok(Self { listener, address, limits, web: Web::none(), guard: Guard::new()? })
+    }
+
+    /// The same with TLS, and with who is let in.
+    #[must_use]
+    pub fn guarded_by(self, web: Web) -> Self {
+        Self { web, ..self }
     }
 
     /// Where it listens.
@@ -134,8 +162,9 @@ impl Server {
 
     /// Answers until `shutdown` is there, then lets running requests finish for [`Limits::drain_time`].
     pub async fn serve<A: App>(self, app: Arc<A>, shutdown: impl Future<Output = ()>) {
-        let Self { listener, limits, .. } = self;
-        let router = Arc::new(Router::new(app, limits));
+        let Self { listener, limits, web, guard, .. } = self;
+        let router = Arc::new(Router::new(app, limits, web, guard));
+        let addresses = Arc::new(Addresses::default());
         let slots = Arc::new(Semaphore::new(limits.n_connections));
         let (stop, stopped) = watch::channel(());
         let mut tasks = JoinSet::new();
@@ -144,11 +173,12 @@ impl Server {
             tokio::select! {
                 () = &mut shutdown => break,
                 Some(ended) = tasks.join_next() => report(ended),
-                (stream, slot) = next_connection(&listener, &slots, &router) => {
+                accepted = next_connection(&listener, &slots, &addresses, &router) => {
                     let (router, stopped) = (Arc::clone(&router), stopped.clone());
                     tasks.spawn(async move {
-                        connection::serve(stream, router, stopped).await;
-                        drop(slot);
+                        let Accepted { stream, address, .. } = accepted;
+                        connection::serve(stream, address, router, stopped).await;
+                        drop((accepted.slot, accepted.place));
                     });
                 }
             }
@@ -170,12 +200,21 @@ impl ServerError {
     }
 }
 
+/// A client that is to be served, with what it takes up.
+struct Accepted {
+    stream: TcpStream,
+    address: IpAddr,
+    slot: OwnedSemaphorePermit,
+    place: AddressPlace,
+}
+
 /// Waits for a free slot, then for a client; clients without a slot wait in the kernel's backlog.
 async fn next_connection<A: App>(
     listener: &TcpListener,
     slots: &Arc<Semaphore>,
+    addresses: &Arc<Addresses>,
     router: &Router<A>,
-) -> (TcpStream, OwnedSemaphorePermit) {
+) -> Accepted {
     loop {
         let slot = match Arc::clone(slots).try_acquire_owned() {
             Ok(slot) => Some(slot),
@@ -185,7 +224,15 @@ async fn next_connection<A: App>(
             }
         };
         match (listener.accept().await, slot) {
-            (Ok((stream, _peer)), Some(slot)) => return (stream, slot),
+            (Ok((stream, peer)), Some(slot)) => {
+                let address = peer.ip();
+                let n_most = router.limits().n_connections_of_address;
+                if let Some(place) = addresses.take(address, n_most) {
+                    return Accepted { stream, address, slot, place };
+                }
+                tracing::debug!(%address, "closed a connection: the address has too many");
+                router.limit_hit(Limit::ConnectionsOfAddress);
+            }
             // The semaphore is never closed; without a slot the client is not served.
             (Ok(_), None) => {}
             (Err(error), _) => {

@@ -48,6 +48,12 @@ impl Pace {
         Self(Arc::new(Mutex::new(state)))
     }
 
+    /// The connection has been made safe; from here on the client is expected to ask at once.
+    pub(super) fn begin(&self) {
+        let mut state = self.state();
+        *state = State { turn: Turn::Asking, since: Instant::now(), stalled_since: None };
+    }
+
     /// The headers are complete.
     pub(super) fn begin_answer(&self) {
         self.state().turn = Turn::Answering;

@@ -1,8 +1,13 @@
 //! From a request to its answer: which path, which method, and what is refused before either.
 
-use std::sync::{
-    Arc,
-    atomic::{AtomicBool, Ordering},
+use std::{
+    io,
+    net::IpAddr,
+    sync::{
+        Arc, Mutex, PoisonError,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::{Duration, Instant},
 };
 
 use hyper::{
@@ -13,13 +18,16 @@ use hyper::{
 use tokio::sync::Semaphore;
 
 use super::{
-    app::{App, Handler, Readiness},
+    app::{App, Fact, Handler, Readiness, TlsFailure},
     body::AnswerBody,
+    guard::{self, Guard, Refusal},
     landing,
     limits::{Limit, Limits},
     scrape,
+    web::{Look, Rules, Web},
+    wire::Peer,
 };
-use crate::encode::accept::UnreadableAccept;
+use crate::{encode::accept::UnreadableAccept, error_chain::one_line};
 
 /// What every connection shares.
 pub(super) struct Router<A> {
@@ -27,9 +35,16 @@ pub(super) struct Router<A> {
     pub(super) scrapes: Arc<Semaphore>,
     pub(super) has_warned_of_accept: AtomicBool,
     limits: Limits,
+    web: Web,
+    guard: Guard,
+    warned_of_tls: Mutex<Option<Instant>>,
 }
 
+/// How long failed handshakes are not warned of again: each connection may bring one.
+const TLS_WARNING_PAUSE: Duration = Duration::from_mins(1);
+
 const PLAIN_TEXT: HeaderValue = HeaderValue::from_static("text/plain; charset=utf-8");
+pub(super) const CLOSE: HeaderValue = HeaderValue::from_static("close");
 const HTML: HeaderValue = HeaderValue::from_static("text/html; charset=utf-8");
 
 const PATHS: &str = "\
@@ -40,12 +55,15 @@ const PATHS: &str = "\
 ";
 
 impl<A: App> Router<A> {
-    pub(super) fn new(app: Arc<A>, limits: Limits) -> Self {
+    pub(super) fn new(app: Arc<A>, limits: Limits, web: Web, guard: Guard) -> Self {
         Self {
             app,
             scrapes: Arc::new(Semaphore::new(limits.n_scrapes)),
             has_warned_of_accept: AtomicBool::new(false),
             limits,
+            web,
+            guard,
+            warned_of_tls: Mutex::new(None),
         }
     }
 
@@ -57,8 +75,38 @@ impl<A: App> Router<A> {
         self.app.limit_hit(limit);
     }
 
+    /// What the web configuration says now.
+    pub(super) async fn rules(&self) -> Arc<Rules> {
+        match self.web.look().await {
+            Look::Unchanged => {}
+            Look::Reloaded => self.app.web_config_read(true),
+            Look::Refused => self.app.web_config_read(false),
+        }
+        self.web.current()
+    }
+
+    /// Counts a handshake that failed, and says of one a minute why.
+    pub(super) fn tls_failed(&self, address: IpAddr, failure: TlsFailure, error: &io::Error) {
+        self.app.tls_failed(failure);
+        let now = Instant::now();
+        let mut warned = self.warned_of_tls.lock().unwrap_or_else(PoisonError::into_inner);
+        let is_due = warned.is_none_or(|at| now.duration_since(at) >= TLS_WARNING_PAUSE);
+        let error = one_line(error);
+        if is_due && failure != TlsFailure::Broken {
+            *warned = Some(now);
+            tracing::warn!(%address, error, "a TLS handshake failed (said once a minute)");
+        } else {
+            tracing::debug!(%address, error, "a TLS handshake failed");
+        }
+    }
+
     /// Answers one request.
-    pub(super) async fn answer(&self, request: Request<Incoming>) -> Response<AnswerBody> {
+    pub(super) async fn answer(
+        &self,
+        request: Request<Incoming>,
+        peer: &Peer,
+    ) -> Response<AnswerBody> {
+        let rules = self.rules().await;
         let handler = match request.uri().path() {
             "/metrics" => Handler::Metrics,
             "/healthz" => Handler::Healthz,
@@ -66,10 +114,32 @@ impl<A: App> Router<A> {
             "/" => Handler::Landing,
             _ => Handler::Unknown,
         };
-        let answer = match self.refuse(&request, handler) {
+        let mut has_shown_something = false;
+        let mut answer = match self.refuse(&request, handler) {
             Some(refusal) => refusal,
-            None => self.handle(handler, &request).await,
+            None => {
+                match self.guard.admit(&*self.app, &rules, peer, handler, request.headers()).await {
+                    Ok(()) => {
+                        has_shown_something = guard::is_guarded(handler);
+                        self.handle(handler, &request).await
+                    }
+                    Err(refusal) => {
+                        if matches!(refusal, Refusal::Busy) {
+                            self.limit_hit(Limit::Authentications);
+                        }
+                        refusal.answer()
+                    }
+                }
+            }
         };
+        for (name, value) in &rules.headers {
+            answer.headers_mut().insert(name, value.clone());
+        }
+        let is_guarded = rules.is_guarded() || self.app.reviews_tokens();
+        // Who is new to the present rules comes by a new connection, and who has shown nothing holds none.
+        if peer.generation != rules.generation || (is_guarded && !has_shown_something) {
+            answer = with(answer, header::CONNECTION, CLOSE);
+        }
         self.app.observe(handler, answer.status().as_u16());
         answer
     }
@@ -82,7 +152,7 @@ impl<A: App> Router<A> {
         if !request.body().is_end_stream() {
             self.limit_hit(Limit::RequestBody);
             let answer = text(StatusCode::PAYLOAD_TOO_LARGE, "no request here has a body\n");
-            return Some(with(answer, header::CONNECTION, HeaderValue::from_static("close")));
+            return Some(with(answer, header::CONNECTION, CLOSE));
         }
         let is_read = matches!(*request.method(), Method::GET | Method::HEAD);
         if handler == Handler::Unknown || is_read {
@@ -106,7 +176,14 @@ impl<A: App> Router<A> {
                 }
             },
             Handler::Landing => {
-                let html = landing::html(&self.app.landing());
+                let mut facts = self.web.facts().await;
+                let token = if self.app.reviews_tokens() {
+                    "of one whom the Kubernetes API lets GET /metrics"
+                } else {
+                    "not asked for"
+                };
+                facts.push(Fact { name: "token".into(), text: token.into(), is_well: true });
+                let html = landing::html(&self.app.landing(), &facts);
                 with(text(StatusCode::OK, html), header::CONTENT_TYPE, HTML)
             }
             Handler::Unknown => text(

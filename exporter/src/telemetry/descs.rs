@@ -44,6 +44,9 @@ pub const METRICS: &[&Desc] = &[
     &targets::UNCACHED,
     &HTTP_REQUESTS,
     &HTTP_LIMITS,
+    &HTTP_TLS_FAILURES,
+    &TOKEN_REVIEWS,
+    &WEB_CONFIG_GOOD,
 ];
 
 pub(super) static BUILD_INFO: Desc = gauge(
@@ -192,6 +195,30 @@ pub(super) static HTTP_LIMITS: Desc = counter(
     "Requests and clients that met a limit of Podmeter's own endpoint, by limit.",
     "",
     &["limit"],
+    "the server",
+);
+
+pub(super) static HTTP_TLS_FAILURES: Desc = counter(
+    "podmeter_http_tls_failures_total",
+    "TLS handshakes of Podmeter's own endpoint that failed, by reason.",
+    "",
+    &["reason"],
+    "the server",
+);
+
+pub(super) static TOKEN_REVIEWS: Desc = counter(
+    "podmeter_http_token_reviews_total",
+    "Tokens of scrapers that the Kubernetes API was asked about, by result; remembered answers are not counted.",
+    "",
+    &["result"],
+    "the server",
+);
+
+pub(super) static WEB_CONFIG_GOOD: Desc = gauge(
+    "podmeter_web_config_last_reload_successful",
+    "Whether the web configuration file as it was last read holds; 0 while an older one holds instead.",
+    "",
+    &[],
     "the server",
 );
 

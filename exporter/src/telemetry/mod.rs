@@ -57,6 +57,9 @@ pub struct SelfMetrics {
     targets: TargetMetrics,
     http_requests: IntCounterVec,
     http_limits: IntCounterVec,
+    http_tls_failures: IntCounterVec,
+    token_reviews: IntCounterVec,
+    web_config_good: IntGauge,
 }
 
 /// What the cgroup tree says of itself.
@@ -86,6 +89,9 @@ impl SelfMetrics {
         let register = Register(&registry);
         let build_info = register.int_gauges(&descs::BUILD_INFO)?;
         build_info.with_label_values(&[version]).set(1);
+        let web_config_good = register.int_gauge(&descs::WEB_CONFIG_GOOD)?;
+        // Podmeter does not start with one that is not.
+        web_config_good.set(1);
         Ok(Self {
             source_duration: register.gauges(&descs::SOURCE_DURATION)?,
             source_success: register.int_gauges(&descs::SOURCE_SUCCESS)?,
@@ -109,6 +115,9 @@ impl SelfMetrics {
             targets: TargetMetrics::new(&register)?,
             http_requests: register.counters(&descs::HTTP_REQUESTS)?,
             http_limits: register.counters(&descs::HTTP_LIMITS)?,
+            http_tls_failures: register.counters(&descs::HTTP_TLS_FAILURES)?,
+            token_reviews: register.counters(&descs::TOKEN_REVIEWS)?,
+            web_config_good,
             registry,
         })
     }
@@ -222,6 +231,21 @@ impl SelfMetrics {
     /// Notes that a request or client met one of the endpoint's limits.
     pub fn record_limit(&self, limit: &str) {
         self.http_limits.with_label_values(&[limit]).inc();
+    }
+
+    /// Notes that a TLS handshake with a client failed.
+    pub fn record_tls_failure(&self, reason: &str) {
+        self.http_tls_failures.with_label_values(&[reason]).inc();
+    }
+
+    /// Notes what the Kubernetes API said of a scraper's token.
+    pub fn record_token_review(&self, result: &str) {
+        self.token_reviews.with_label_values(&[result]).inc();
+    }
+
+    /// Notes whether the web configuration as it is now holds.
+    pub fn record_web_config(&self, is_good: bool) {
+        self.web_config_good.set(is_good.into());
     }
 
     /// Everything as families of the page.
@@ -357,6 +381,8 @@ mod tests {
         metrics.record_target(&scraped(Err(TargetError::Busy)));
         metrics.record_request("metrics", 200);
         metrics.record_limit("scrapes");
+        metrics.record_tls_failure("broken");
+        metrics.record_token_review("allowed");
         metrics
     }
 

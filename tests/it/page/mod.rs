@@ -14,3 +14,4 @@ mod recorded;
 mod relabel;
 mod relay;
 mod troubleshooting;
+mod web;

@@ -11,6 +11,7 @@ use tokio::time;
 
 use super::{
     discovery::{Place, Places, RawResources},
+    exchange,
     object::{RawMetadata, RawObject, RawPod},
     owners::{ForeignKind, ObjectKey, ObjectKind},
     path::group_path,
@@ -23,12 +24,8 @@ const REQUEST_TIMEOUT: Duration = Duration::from_secs(30);
 const MAX_LIST_BYTES: usize = 64 << 20;
 /// Largest single object or event; etcd takes 1.5 MB by default.
 const MAX_OBJECT_BYTES: usize = 8 << 20;
-/// Largest error text that is read.
-const MAX_STATUS_BYTES: usize = 64 << 10;
 /// Pods in one page of a list, as kubectl asks for.
 const PAGE_SIZE: u32 = 500;
-/// Longest wait that a server may ask for.
-const MAX_RETRY_AFTER: Duration = Duration::from_mins(1);
 
 /// Metadata alone, as every server since Kubernetes 1.15 gives it.
 const METADATA_ONLY: &str =
@@ -85,7 +82,7 @@ pub(super) enum Event {
 #[derive(Debug, Default, Deserialize)]
 #[serde(default)]
 pub(super) struct RawStatus {
-    message: String,
+    pub(super) message: String,
     code: u16,
 }
 
@@ -292,7 +289,7 @@ impl Api {
     ) -> Result<T, ApiError> {
         let answer = async {
             let body = self.send(path, accept).await?.into_body();
-            let bytes = read(body, max_bytes).await?;
+            let bytes = exchange::read(body, max_bytes).await?;
             serde_json::from_slice(&bytes).map_err(ApiError::Decode)
         };
         time::timeout(REQUEST_TIMEOUT, answer)
@@ -315,17 +312,7 @@ impl Api {
             .header(header::ACCEPT_ENCODING, "identity")
             .body(Body::empty())
             .map_err(ApiError::Request)?;
-        let response = self.client.send(request).await.map_err(ApiError::Transport)?;
-        if response.status().is_success() {
-            return Ok(response);
-        }
-        let (status, retry_after) = (response.status(), retry_after(&response));
-        let text = read(response.into_body(), MAX_STATUS_BYTES).await.unwrap_or_default();
-        Err(ApiError::Refused {
-            code: status.as_u16(),
-            message: message(status, &text),
-            retry_after,
-        })
+        exchange::send(&self.client, request).await
     }
 }
 
@@ -368,34 +355,6 @@ impl EventStream {
             }
         }
     }
-}
-
-async fn read(mut body: Body, max_bytes: usize) -> Result<BytesMut, ApiError> {
-    let mut bytes = BytesMut::new();
-    while let Some(frame) = body.frame().await {
-        let frame = frame.map_err(ApiError::Transport)?;
-        if let Some(data) = frame.data_ref() {
-            bytes.extend_from_slice(data);
-        }
-        if bytes.len() > max_bytes {
-            return Err(ApiError::TooLarge(max_bytes));
-        }
-    }
-    Ok(bytes)
-}
-
-/// What the server says in its Status object, or what its code means where it is no such server that answers.
-fn message(status: StatusCode, text: &[u8]) -> String {
-    match serde_json::from_slice::<RawStatus>(text) {
-        Ok(status) if !status.message.is_empty() => status.message,
-        _ => status.canonical_reason().unwrap_or("no reason given").into(),
-    }
-}
-
-fn retry_after<B>(response: &Response<B>) -> Option<Duration> {
-    let text = response.headers().get(header::RETRY_AFTER)?.to_str().ok()?;
-    let seconds = text.trim().parse().ok()?;
-    Some(Duration::from_secs(seconds).min(MAX_RETRY_AFTER))
 }
 
 #[cfg(test)]

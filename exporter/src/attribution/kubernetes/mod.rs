@@ -6,6 +6,7 @@
 mod api;
 mod connect;
 mod discovery;
+mod exchange;
 mod jitter;
 mod object;
 mod owners;
@@ -18,6 +19,7 @@ mod store;
 mod watch;
 
 pub mod pod;
+pub mod review;
 pub mod saved;
 pub mod view;
 pub mod wanted;

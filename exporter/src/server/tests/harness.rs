@@ -15,9 +15,10 @@ use crate::{
     page::{Labels, Page, PageFamily, Series},
     server::{
         Server,
-        app::{App, Attachment, Handler, Landing, ProbeState, Readiness},
+        app::{App, Attachment, Handler, Landing, ProbeState, Readiness, TlsFailure, TokenVerdict},
         limits::{Limit, Limits},
         listen,
+        web::Web,
     },
 };
 
@@ -40,6 +41,9 @@ pub(super) enum Event {
     Asked { whole: bool, time_limit: Option<Duration> },
     Observed(Handler, u16),
     Hit(Limit),
+    TlsFailed(TlsFailure),
+    Reviewed,
+    WebConfigRead { is_good: bool },
 }
 
 /// How the fake application behaves.
@@ -49,11 +53,19 @@ pub(super) struct Behaviour {
     pub(super) ready: fn() -> Readiness,
     /// How many scrapes may pass until [`Harness::open`].
     pub(super) n_passes: usize,
+    /// What the Kubernetes API says of a token, if it is asked.
+    pub(super) review: Option<fn(&str) -> TokenVerdict>,
 }
 
 impl Default for Behaviour {
     fn default() -> Self {
-        Self { page: page(1, 1), fails: false, ready: || Readiness::Ready, n_passes: 1_000 }
+        Self {
+            page: page(1, 1),
+            fails: false,
+            ready: || Readiness::Ready,
+            n_passes: 1_000,
+            review: None,
+        }
     }
 }
 
@@ -119,12 +131,29 @@ impl App for TestApp {
         }
     }
 
+    fn reviews_tokens(&self) -> bool {
+        self.behaviour.review.is_some()
+    }
+
+    async fn review(&self, token: &str) -> TokenVerdict {
+        self.tell(Event::Reviewed);
+        (self.behaviour.review.expect("tokens are reviewed"))(token)
+    }
+
     fn observe(&self, handler: Handler, status: u16) {
         self.tell(Event::Observed(handler, status));
     }
 
     fn limit_hit(&self, limit: Limit) {
         self.tell(Event::Hit(limit));
+    }
+
+    fn tls_failed(&self, failure: TlsFailure) {
+        self.tell(Event::TlsFailed(failure));
+    }
+
+    fn web_config_read(&self, is_good: bool) {
+        self.tell(Event::WebConfigRead { is_good });
     }
 }
 
@@ -148,14 +177,19 @@ pub(super) struct Harness {
 }
 
 impl Harness {
+    pub(super) async fn start(behaviour: Behaviour, limits: Limits) -> Self {
+        Self::start_with(behaviour, limits, Web::none()).await
+    }
+
     #[expect(
         clippy::unused_async,
         reason = "a listener needs the runtime that an async function has"
     )]
-    pub(super) async fn start(behaviour: Behaviour, limits: Limits) -> Self {
+    pub(super) async fn start_with(behaviour: Behaviour, limits: Limits, web: Web) -> Self {
         let server = listen(([127, 0, 0, 1], 0).into())
             .and_then(|listener| Server::new(listener, limits))
             .expect("a free port");
+        let server = server.guarded_by(web);
         let address = server.local_addr();
         let (events_in, events) = mpsc::unbounded_channel();
         let gate = Arc::new(Semaphore::new(behaviour.n_passes));
@@ -184,6 +218,13 @@ impl Harness {
 
     pub(super) async fn stopped(self) {
         in_time(self.serving).await.expect("the server does not panic");
+    }
+
+    /// How often something of that kind has happened since it was last asked or waited for.
+    pub(super) fn count(&mut self, expected: Event) -> usize {
+        std::iter::from_fn(|| self.events.try_recv().ok())
+            .filter(|event| *event == expected)
+            .count()
     }
 
     /// Waits for an event; earlier ones are passed over.
@@ -229,6 +270,12 @@ impl Client {
     pub(super) async fn rest(&mut self) -> std::io::Result<Vec<u8>> {
         let mut bytes = Vec::new();
         in_time(self.0.read_to_end(&mut bytes)).await.map(|_| bytes)
+    }
+
+    /// Whether a request gets any answer.
+    pub(super) async fn is_answered(&mut self) -> bool {
+        let request = b"GET /healthz HTTP/1.1\r\nHost: test\r\nConnection: close\r\n\r\n";
+        self.0.write_all(request).await.is_ok() && self.takes_one_byte().await
     }
 
     /// Reads one byte; false at the end or after a reset.

@@ -173,3 +173,18 @@ async fn more_connections_than_allowed_wait() {
     drop(first);
     assert_eq!(second.replies().await[0].status, 200);
 }
+
+#[tokio::test]
+async fn one_address_cannot_take_all_connections() {
+    let mut harness = start(Limits { n_connections_of_address: 1, ..Limits::default() }).await;
+    let mut first = harness.connect().await;
+    first.send("GET /healthz HTTP/1.1\r\nHost: test\r\n\r\n").await;
+    harness.wait_for(Event::Observed(Handler::Healthz, 200)).await;
+    let mut second = harness.connect().await;
+    harness.wait_for(Event::Hit(Limit::ConnectionsOfAddress)).await;
+    assert!(!second.takes_one_byte().await);
+    first.send("GET /readyz HTTP/1.1\r\nHost: test\r\nConnection: close\r\n\r\n").await;
+    assert_eq!(first.replies().await.len(), 2);
+    drop(first);
+    in_time(async { while !harness.connect().await.is_answered().await {} }).await;
+}

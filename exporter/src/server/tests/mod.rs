@@ -2,5 +2,8 @@
 
 mod harness;
 mod limits;
+mod passwords;
 mod routes;
 mod stop;
+mod tls;
+mod tokens;

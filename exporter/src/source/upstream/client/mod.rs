@@ -10,7 +10,6 @@ mod body;
 mod tls;
 
 use std::{
-    fs,
     path::Path,
     time::{Duration, Instant},
 };
@@ -38,8 +37,8 @@ use self::{
     body::Collector,
     config::{ClientConfig, Compression, Credentials, Secret},
     error::{FetchError, Phase},
-    tls::Stamp,
 };
+use crate::files::{self, Stamp};
 
 /// The formats that are understood, as Prometheus 3 asks for them, without protobuf.
 const ACCEPTED: &str =
@@ -143,7 +142,7 @@ impl Client {
         let known = self.pool.as_ref().map(|(stamp, _)| stamp.clone());
         let read = task::spawn_blocking(move || {
             let authorization = config.credentials.as_ref().map(authorization).transpose()?;
-            let stamp = Stamp::of(&config.tls);
+            let stamp = tls::stamp(&config.tls);
             let pool = if known.as_ref() == Some(&stamp) { None } else { Some(pool(&config)?) };
             Ok::<_, FetchError>((authorization, pool.map(|pool| (stamp, pool))))
         });
@@ -207,10 +206,9 @@ fn reveal(secret: &Secret) -> Result<String, FetchError> {
 
 fn read_secret(path: &Path) -> Result<String, FetchError> {
     let on_error = |source| FetchError::Credentials { path: path.into(), source };
-    if fs::metadata(path).map_err(on_error)?.len() > MAX_SECRET_BYTES {
-        return Err(on_error(std::io::ErrorKind::FileTooLarge.into()));
-    }
-    fs::read_to_string(path).map_err(on_error)
+    let bytes = files::read(path, MAX_SECRET_BYTES).map_err(on_error)?;
+    let no_text = |_bytes| on_error(std::io::ErrorKind::InvalidData.into());
+    String::from_utf8(bytes).map_err(no_text)
 }
 
 fn bad(secret: &Secret) -> FetchError {

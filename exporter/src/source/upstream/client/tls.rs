@@ -1,43 +1,23 @@
 //! TLS towards a target: whom to trust, who we are, and when those files changed.
 
-use std::{
-    fs, io,
-    path::{Path, PathBuf},
-    sync::Arc,
-    time::SystemTime,
-};
+use std::sync::Arc;
 
 use rustls::{
     ClientConfig as RustlsConfig, DigitallySignedStruct, RootCertStore, SignatureScheme,
     client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier},
     crypto::{self, WebPkiSupportedAlgorithms},
-    pki_types::{CertificateDer, PrivateKeyDer, ServerName, UnixTime, pem::PemObject as _},
+    pki_types::{CertificateDer, ServerName, UnixTime},
 };
 
 use super::config::{ClientCertificate, TlsConfig, Verification};
-
-/// Largest file of certificates; all public authorities together have a quarter of a megabyte.
-const MAX_FILE_BYTES: u64 = 4 << 20;
+use crate::files::{self, PemError, Stamp};
 
 /// Why there is no TLS.
 #[derive(Debug, thiserror::Error)]
 pub enum TlsFilesError {
-    /// A file cannot be read.
-    #[error("cannot read {path}, which tls_config names")]
-    Read {
-        /// The file.
-        path: PathBuf,
-        /// Why.
-        source: io::Error,
-    },
-    /// A file has nothing in it that could be used.
-    #[error("{path} has no {what} in PEM in it")]
-    Empty {
-        /// The file.
-        path: PathBuf,
-        /// What was looked for.
-        what: &'static str,
-    },
+    /// A file that `tls_config` names.
+    #[error(transparent)]
+    Pem(#[from] PemError),
     /// The key does not fit, or a certificate is none.
     #[error("the certificates that tls_config names cannot be used")]
     Refused(#[from] rustls::Error),
@@ -46,20 +26,10 @@ pub enum TlsFilesError {
     NoRoots,
 }
 
-/// What the files looked like when they were read.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Stamp(Vec<Option<(SystemTime, u64)>>);
-
-impl Stamp {
-    /// Looks at the files now; this blocks.
-    pub(super) fn of(config: &TlsConfig) -> Self {
-        let client = config.client.iter().flat_map(|own| [&own.cert_file, &own.key_file]);
-        let look = |path: &PathBuf| {
-            let metadata = fs::metadata(path).ok()?;
-            Some((metadata.modified().ok()?, metadata.len()))
-        };
-        Self(config.ca_file.iter().chain(client).map(look).collect())
-    }
+/// What the files of the configuration look like now; this blocks.
+pub(super) fn stamp(config: &TlsConfig) -> Stamp {
+    let client = config.client.iter().flat_map(|own| [&own.cert_file, &own.key_file]);
+    Stamp::of(config.ca_file.iter().chain(client))
 }
 
 /// Reads the files; this blocks.
@@ -77,10 +47,8 @@ pub(super) fn build(config: &TlsConfig) -> Result<RustlsConfig, TlsFilesError> {
     let Some(ClientCertificate { cert_file, key_file }) = &config.client else {
         return Ok(builder.with_no_client_auth());
     };
-    let chain = certificates(cert_file)?;
-    let key = PrivateKeyDer::from_pem_slice(&read(key_file)?)
-        .map_err(|_none| TlsFilesError::Empty { path: key_file.clone(), what: "private key" })?;
-    Ok(builder.with_client_auth_cert(chain, key)?)
+    let chain = files::certificates(cert_file)?;
+    Ok(builder.with_client_auth_cert(chain, files::private_key(key_file)?)?)
 }
 
 /// For a target without TLS, whose connector takes a configuration all the same.
@@ -97,25 +65,10 @@ fn roots(config: &TlsConfig) -> Result<RootCertStore, TlsFilesError> {
         roots.add_parsable_certificates(rustls_native_certs::load_native_certs().certs);
         return if roots.is_empty() { Err(TlsFilesError::NoRoots) } else { Ok(roots) };
     };
-    for certificate in certificates(ca_file)? {
+    for certificate in files::certificates(ca_file)? {
         roots.add(certificate)?;
     }
     Ok(roots)
-}
-
-fn certificates(path: &Path) -> Result<Vec<CertificateDer<'static>>, TlsFilesError> {
-    let pem = read(path)?;
-    let found: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(&pem).collect();
-    let empty = || TlsFilesError::Empty { path: path.into(), what: "certificate" };
-    found.ok().filter(|found| !found.is_empty()).ok_or_else(empty)
-}
-
-fn read(path: &Path) -> Result<Vec<u8>, TlsFilesError> {
-    let on_error = |source| TlsFilesError::Read { path: path.into(), source };
-    if fs::metadata(path).map_err(on_error)?.len() > MAX_FILE_BYTES {
-        return Err(on_error(io::ErrorKind::FileTooLarge.into()));
-    }
-    fs::read(path).map_err(on_error)
 }
 
 /// `insecure_skip_verify`: takes every certificate, but still wants its owner to have the key.
