@@ -13,7 +13,7 @@ app.kubernetes.io/version: {{ .Chart.AppVersion | quote }}
 app.kubernetes.io/managed-by: {{ .Release.Service }}
 {{- end }}
 
-{{/* Podmeter's configuration, with what the value `kubelet` says of it. */}}
+{{/* Podmeter's configuration, with what the values `kubelet` and `web` say of it. */}}
 {{- define "podmeter.config" -}}
 {{- $tls := dict }}
 {{- with .Values.kubelet }}
@@ -23,5 +23,14 @@ app.kubernetes.io/managed-by: {{ .Release.Service }}
 {{- if .insecureSkipVerify }}{{ $_ := set $tls "insecure_skip_verify" true }}{{ end }}
 {{- end }}
 {{- $own := ternary (dict "kubelet" (dict "tls_config" $tls)) (dict) (gt (len $tls) 0) }}
+{{- if .Values.web.kubernetesAuth }}{{ $_ := set $own "web" (dict "kubernetes_auth" true) }}{{ end }}
 {{- toYaml (mergeOverwrite (deepCopy .Values.config) $own) }}
+{{- end }}
+
+{{/* Where the kubelet probes, behind the port: by HTTPS if there is TLS, on the loopback if Podmeter listens there. */}}
+{{- define "podmeter.probe" -}}
+{{- if .Values.web.config.tls_server_config }}, scheme: HTTPS{{ end }}
+{{- $listen := .Values.config.listen | default "" }}
+{{- if hasPrefix "127." $listen }}, host: {{ splitList ":" $listen | first }}{{ end }}
+{{- if hasPrefix "[::1]" $listen }}, host: "::1"{{ end }}
 {{- end }}

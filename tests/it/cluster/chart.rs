@@ -7,7 +7,7 @@ use std::{
 };
 
 use expect_test::expect_file;
-use podmeter::config::Config;
+use podmeter::config::{Config, web::WebConfig};
 use podmeter_tests::cluster::{Cluster, helm::Helm};
 use serde_json::{Value, json};
 
@@ -46,10 +46,23 @@ fn the_chart_makes_what_kustomize_has() {
     check("operator/podmonitor.yaml", &privileged["podmonitor.yaml"]);
     check("operator/prometheusrule.yaml", &privileged["prometheusrule.yaml"]);
     check("network-policy/networkpolicy.yaml", &privileged["networkpolicy.yaml"]);
+    let tls = json!({ "cert_file": "tls.crt", "key_file": "tls.key" });
+    let guarded = render(
+        &helm,
+        &json!({ "web": { "config": { "tls_server_config": tls }, "secrets": ["podmeter-tls"],
+            "kubernetesAuth": true } }),
+    );
+    for name in ["clusterrole", "configmap", "daemonset", "web", "reader"] {
+        let file = format!("{name}.yaml");
+        check(&format!("guarded/{file}"), &guarded[&file]);
+    }
+    assert_eq!(guarded.len(), 7);
+    check_config(&guarded["configmap.yaml"]);
+    check_web(&guarded["web.yaml"]);
     assert_eq!((privileged.len(), capabilities.len()), (8, 5));
     check_config(&privileged["configmap.yaml"]);
 
-    for overlay in ["", "capabilities", "operator", "network-policy"] {
+    for overlay in ["", "capabilities", "operator", "network-policy", "guarded"] {
         let folder = kustomize().join(overlay);
         cluster.kubectl().run(&["apply", "--kustomize", &folder.to_string_lossy()]);
     }
@@ -74,10 +87,13 @@ fn all_values_render_and_wrong_ones_are_refused() {
             "only one",
         ),
         (json!({ "podMonitor": { "interval": "soon" } }), "interval"),
+        (json!({ "web": { "config": { "tls_config": {} } } }), "tls_config"),
+        (json!({ "web": { "readers": [{ "name": "a" }] } }), "namespace"),
     ] {
         let error = helm.install(&chart(), &values).expect_err("a wrong value");
         assert!(error.contains(named), "{named}: {error}");
     }
+    cluster.kubectl().apply(&custom_resource("podmonitors", "PodMonitor"));
     let mut rendered = render(
         &helm,
         &json!({
@@ -88,16 +104,34 @@ fn all_values_render_and_wrong_ones_are_refused() {
             "hostPID": true,
             "kubelet": { "caConfigMap": "kubelet-ca", "serverName": "${NODE_NAME}", "insecureSkipVerify": true },
             "port": 9999,
-            "config": { "listen": "0.0.0.0:9999", "external_labels": { "cluster": "beijing01" } },
+            "config": { "listen": "127.0.0.1:9999", "external_labels": { "cluster": "beijing01" } },
             "affinity": { "nodeAffinity": {} },
             "podLabels": { "team": "sre" },
             "podAnnotations": { "example.com/note": "a" },
             "scrapeAnnotations": false,
+            "web": {
+                "config": {
+                    "tls_server_config": { "cert_file": "tls.crt", "key_file": "tls.key",
+                        "client_auth_type": "RequireAndVerifyClientCert", "client_ca_file": "ca.crt" },
+                    "basic_auth_users": {
+                        "prometheus": "$2y$10$mDwo.lAisC94iLAyP81MCesa29IzH37oigHC/42V2pdJlUprsJPze" },
+                },
+                "secrets": ["podmeter-tls", "scrapers"],
+                "kubernetesAuth": true,
+                "readers": [{ "namespace": "monitoring", "name": "prometheus" }],
+            },
+            "podMonitor": {
+                "enabled": true,
+                "tlsConfig": { "ca": { "secret": { "name": "podmeter-ca", "key": "ca.crt" } }, "serverName": "podmeter" },
+                "authorization": { "credentials": { "name": "scraper", "key": "token" } },
+            },
             "networkPolicy": { "enabled": true, "from": [{ "namespaceSelector": {} }] },
         }),
     );
+    check_web(&rendered["web.yaml"]);
     rendered.retain(|name, _| {
-        ["configmap.yaml", "daemonset.yaml", "networkpolicy.yaml"].contains(&name.as_str())
+        !["serviceaccount.yaml", "clusterrole.yaml", "clusterrolebinding.yaml"]
+            .contains(&name.as_str())
     });
     let rendered: Vec<String> = rendered.into_values().collect();
     expect_file!["../../golden/chart.yaml"].assert_eq(&rendered.join("---\n"));
@@ -130,6 +164,15 @@ fn check_config(config_map: &str) {
         _ => None,
     };
     Config::parse(text, "podmeter.yaml", &variables)
+        .unwrap_or_else(|error| panic!("{error}:\n{text}"));
+}
+
+/// Podmeter takes the web configuration of the Secret.
+fn check_web(secret: &str) {
+    let secret: Value = serde_saphyr::from_str(secret).expect("it is YAML");
+    let text = secret.pointer("/stringData/web.yml").and_then(Value::as_str);
+    let text = text.expect("the Secret has the file");
+    WebConfig::parse(text, "web.yml", Path::new("/etc/podmeter-web"))
         .unwrap_or_else(|error| panic!("{error}:\n{text}"));
 }
 

@@ -4,6 +4,7 @@ mod attribution;
 mod chart;
 mod daemon_set;
 mod dashboards;
+mod endpoint;
 mod full_node;
 mod harness;
 mod node;
@@ -23,6 +24,17 @@ fn deploy(cluster: &Cluster) -> ServiceAccount {
     let kustomization = Path::new(env!("CARGO_MANIFEST_DIR")).join("../deploy/kustomize/base");
     cluster.kubectl().run(&["apply", "--kustomize", &kustomization.to_string_lossy()]);
     cluster.service_account("podmeter", "podmeter")
+}
+
+/// The same, as a guarded endpoint needs it.
+fn deploy_guarded(cluster: &Cluster) -> ServiceAccount {
+    apply_guarded(cluster);
+    cluster.service_account("podmeter", "podmeter")
+}
+
+fn apply_guarded(cluster: &Cluster) {
+    let kustomization = Path::new(env!("CARGO_MANIFEST_DIR")).join("../deploy/kustomize/guarded");
+    cluster.kubectl().run(&["apply", "--kustomize", &kustomization.to_string_lossy()]);
 }
 
 /// The configuration of Podmeter on `node-1`, as that account, with labels of pods, Deployments and namespaces.

@@ -2,10 +2,12 @@
 
 use std::collections::BTreeSet;
 
-use podmeter_tests::cluster::{Cluster, kubectl::Kubectl, service_account::ServiceAccount};
+use podmeter_tests::cluster::{
+    Cluster, kubectl::Kubectl, service_account::ServiceAccount, wait_until,
+};
 use serde_json::{Value, json};
 
-use super::deploy;
+use super::{apply_guarded, deploy};
 
 /// An object of each kind that is read, and some that are none of Podmeter's business.
 const OBJECTS: &str = "
@@ -102,6 +104,26 @@ fn the_role_is_enough_and_no_more() {
     let granted = grants(podmeter.kubectl());
     let own: Vec<&str> = granted.difference(&everybody).map(String::as_str).collect();
     assert_eq!(own, GRANTED);
+}
+
+/// What a guarded endpoint adds to it: two questions that leave nothing behind.
+const GRANTED_FOR_REVIEWS: &[&str] = &[
+    "create subjectaccessreviews.authorization.k8s.io",
+    "create tokenreviews.authentication.k8s.io",
+];
+
+#[test]
+fn a_guarded_endpoint_needs_the_reviews_and_no_more() {
+    let Some(cluster) = Cluster::start() else { return };
+    let podmeter = deploy(&cluster);
+    let plain = grants(podmeter.kubectl());
+    apply_guarded(&cluster);
+    let all = wait_until("the role is in force", || {
+        let all = grants(podmeter.kubectl());
+        (all.len() >= plain.len() + GRANTED_FOR_REVIEWS.len()).then_some(all)
+    });
+    let added: Vec<&str> = all.difference(&plain).map(String::as_str).collect();
+    assert_eq!(added, GRANTED_FOR_REVIEWS);
 }
 
 /// Whether the API server would say yes to the kubelet.
