@@ -101,7 +101,8 @@ scrape_configs:
 }
 
 /// Texts that are secrets in the configuration below.
-const SECRETS: &[&str] = &["t0ken-s3cret", "passw0rd-s3cret", "url-s3cret", "param-s3cret", "$2b$"];
+const SECRETS: &[&str] =
+    &["t0ken-s3cret", "passw0rd-s3cret", "url-s3cret", "param-s3cret", "$2b$04$"];
 
 #[test]
 fn no_page_and_no_log_shows_a_secret() {
