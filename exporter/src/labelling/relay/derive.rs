@@ -179,15 +179,22 @@ impl Context<'_> {
         Owned { idx, version, kind, owner, by }
     }
 
+    /// What is equal for equal series, and what is equal for all of one histogram.
+    ///
+    /// Bounds are equal as numbers: `OpenMetrics` has but one spelling of `1` and `1.0`, and so has Prometheus from
+    /// version 3 on, in both formats.
     fn fingerprints(&self, labels: &LabelSet<'_>, meta: &FamilyMeta) -> (Group, Group) {
         let own = |(name, _): &(&str, &str)| *name != METRIC_NAME;
-        let identity = self.hasher.group(labels.get(METRIC_NAME), labels.iter().filter(own));
-        let bound = bound_label(meta.family_type);
-        if bound.is_empty() {
+        let name = labels.get(METRIC_NAME);
+        let bound_label = bound_label(meta.family_type);
+        if bound_label.is_empty() {
+            let identity = self.hasher.group(name, labels.iter().filter(own));
             return (identity, identity);
         }
-        let without_bound = labels.iter().filter(own).filter(|(name, _)| *name != bound);
-        (identity, self.hasher.group(&meta.name, without_bound))
+        let others = || labels.iter().filter(own).filter(|(name, _)| *name != bound_label);
+        let bound = write::bound_as_number(labels.get(bound_label));
+        let identity = self.hasher.group(name, others().chain([(bound_label, &*bound)]));
+        (identity, self.hasher.group(&meta.name, others()))
     }
 }
 

@@ -24,6 +24,8 @@ pub(super) struct Families {
 #[derive(Debug)]
 struct FamilyRow {
     meta: Arc<FamilyMeta>,
+    /// Whether there was a sample of the family's very name, which a histogram has none of.
+    has_bare_sample: bool,
     /// In which scrape it was last given a type, a help, a unit: the first word of a page holds.
     typed_in: u32,
     helped_in: u32,
@@ -99,10 +101,11 @@ impl Families {
             (true, false) => {
                 let name = Arc::clone(&row.meta.name);
                 let changed = row.meta.family_type != FamilyType::Unknown;
+                let is_misplaced = family_type == FamilyType::Histogram && row.has_bare_sample;
                 row.meta = Arc::new(FamilyMeta { family_type, ..FamilyMeta::clone(&row.meta) });
                 let suffixes = family_type.suffixes();
                 let claims = |suffix: &&str| self.by_name.contains_key(&*format!("{name}{suffix}"));
-                if changed || suffixes.iter().any(claims) {
+                if changed || is_misplaced || suffixes.iter().any(claims) {
                     self.generation = self.generation.wrapping_add(1);
                 }
                 Declared::Agreed
@@ -149,13 +152,21 @@ impl Families {
     /// The family of a sample by its name; nothing if there is no room for another one.
     pub(super) fn of_sample(&mut self, name: &str) -> Option<FamilyIdx> {
         let exact = self.by_name.get(name).copied();
+        if let Some(row) = exact.and_then(|idx| self.rows.get_mut(idx as usize)) {
+            row.has_bare_sample = true;
+        }
         let is_typed = |idx: &FamilyIdx| {
             self.meta(*idx).is_some_and(|meta| meta.family_type != FamilyType::Unknown)
         };
         if let Some(idx) = exact.filter(is_typed) {
             return Some(idx);
         }
-        self.of_suffixed(name).or(exact).or_else(|| self.find_or_add(name, FamilyType::Unknown))
+        if let Some(idx) = self.of_suffixed(name).or(exact) {
+            return Some(idx);
+        }
+        let idx = self.find_or_add(name, FamilyType::Unknown)?;
+        self.rows.get_mut(idx as usize)?.has_bare_sample = true;
+        Some(idx)
     }
 
     /// The family of a sample that rules gave another name: the old one's type and help under the new name.
@@ -173,6 +184,7 @@ impl Families {
         };
         let idx = self.find_or_add(base, meta.family_type)?;
         let row = self.rows.get_mut(idx as usize)?;
+        row.has_bare_sample |= suffix.is_empty();
         let name = Arc::clone(&row.meta.name);
         row.meta = Arc::new(FamilyMeta { name, ..FamilyMeta::clone(&meta) });
         Some(idx)
@@ -226,6 +238,7 @@ impl Families {
                 help: String::new(),
                 unit: String::new(),
             }),
+            has_bare_sample: false,
             typed_in: never,
             helped_in: never,
             united_in: never,

@@ -1,5 +1,7 @@
 //! Writes series and samples as they are served.
 
+use std::borrow::Cow;
+
 use crate::page::spelling::{Quotes, write_escaped};
 
 /// Writes `name="value"`.
@@ -69,9 +71,17 @@ pub(super) fn canonical_bound(bound: &str) -> Option<String> {
     (is_integer && !bound.is_empty()).then(|| format!("{bound}.0"))
 }
 
+/// A text that is the same for all spellings of one bound; what is no number stays as it is.
+pub(super) fn bound_as_number(bound: &str) -> Cow<'_, str> {
+    bound.parse::<f64>().map_or(Cow::Borrowed(bound), |number| {
+        // There is no bucket between -0 and 0.
+        Cow::Owned(format!("{:e}", number + 0.0))
+    })
+}
+
 #[cfg(test)]
 mod tests {
-    use super::{appended, canonical_bound, milliseconds};
+    use super::{appended, bound_as_number, canonical_bound, milliseconds};
 
     #[test]
     fn labels_are_put_behind_those_that_are_there() {
@@ -106,6 +116,24 @@ mod tests {
         assert_eq!(canonical_bound("-10").as_deref(), Some("-10.0"));
         for canonical in ["0.5", "+Inf", "1e+06", "1.0", ""] {
             assert_eq!(canonical_bound(canonical), None);
+        }
+    }
+
+    #[test]
+    fn bounds_are_equal_as_numbers() {
+        for spellings in [
+            ["1", "1.0", "1e0", "+1", "01.00"],
+            ["0", "-0", "0.0", "-0.0", ".0"],
+            ["+Inf", "Inf", "inf", "+infinity", "1e999"],
+        ] {
+            for spelling in spellings {
+                assert_eq!(bound_as_number(spelling), bound_as_number(spellings[0]), "{spelling}");
+            }
+        }
+        assert_ne!(bound_as_number("1"), bound_as_number("1.5"));
+        assert_ne!(bound_as_number("+Inf"), bound_as_number("-Inf"));
+        for none in ["", "x", "1_0"] {
+            assert_eq!(bound_as_number(none), none);
         }
     }
 }

@@ -139,6 +139,53 @@ fn metadata_late_twice_and_apart() {
 }
 
 #[test]
+fn a_sample_with_the_name_of_a_histogram_is_out_of_place() {
+    let yaml = "- {source_labels: [__name__], regex: a, target_label: __name__, replacement: h}";
+    for name in ["h", "a"] {
+        let after = format!("# TYPE h histogram\n{name} 5\nh_sum 1\n");
+        // Before the type is known, once, it is in place.
+        let before = format!("{name} 5\n# TYPE h histogram\nh_sum 1\n");
+        for (page, n_first) in [(after, 1), (before, 0)] {
+            let mut relay = relay(Settings { rules: vec![rules(yaml)], ..Settings::default() });
+            for n_misplaced in [n_first, 1, 1] {
+                let relayed = pass(&mut relay, &page, &FakePods::default());
+                assert_eq!(relayed.counts.dropped(DropReason::Misplaced), n_misplaced, "{page}");
+                assert_eq!(relayed.counts.n_kept, 2 - n_misplaced);
+            }
+        }
+    }
+}
+
+#[test]
+fn bounds_that_are_one_number_are_one_bucket() {
+    let check = |page: &str, expected_text: &str, expected_openmetrics: &str| {
+        let mut relay = relay(Settings::default());
+        for _ in 0..2 {
+            let relayed = pass(&mut relay, page, &FakePods::default());
+            assert_eq!(text(&relayed), expected_text);
+            assert_eq!(served(&relayed, Form::TextOnly), expected_openmetrics);
+            assert_eq!(relayed.counts.dropped(DropReason::Duplicate), 1);
+        }
+    };
+    check(
+        "# TYPE h histogram\nh_bucket{le=\"1\"} 1\nh_bucket{le=\"1.0\"} 2\nh_bucket{le=\"1.5\"} 3\n",
+        "h_bucket{le=\"1\"} 1\nh_bucket{le=\"1.5\"} 3\n",
+        "h_bucket{le=\"1.0\"} 1\nh_bucket{le=\"1.5\"} 3\n",
+    );
+    check(
+        "# TYPE s summary\ns{quantile=\"1.0\"} 1\ns{quantile=\"1\"} 2\n",
+        "s{quantile=\"1.0\"} 1\n",
+        "s{quantile=\"1.0\"} 1\n",
+    );
+    // Where they are no bounds, they are texts.
+    check(
+        "g{le=\"1\"} 1\ng{le=\"1.0\"} 2\ng{le=\"1\"} 3\n",
+        "g{le=\"1\"} 1\ng{le=\"1.0\"} 2\n",
+        "g{le=\"1\"} 1\ng{le=\"1.0\"} 2\n",
+    );
+}
+
+#[test]
 fn equal_series_are_served_once() {
     let yaml = "- {regex: id, action: labeldrop}";
     let mut relay = relay(Settings { rules: vec![rules(yaml)], ..Settings::default() });
