@@ -32,11 +32,16 @@ pub(crate) fn check(input: &[u8]) {
 /// time on; from then on nothing is read, and nothing changes.
 fn settled(page: &[u8], dialect: Dialect, hasher: &SeriesHasher) -> Option<RelayedPage> {
     let mut relay = Relay::new(Settings::default(), hasher.clone());
-    let mut next = || {
-        let relayed = relay.relay(page, dialect, &NamedPods::default());
-        relayed.inspect(check_accounts).ok()
+    // As a whole, and in pieces that end in the middle of lines.
+    let mut next = |n_bytes: usize| {
+        let pods = NamedPods::default();
+        let mut incoming = relay.begin(dialect, &pods);
+        for piece in page.chunks(n_bytes) {
+            relay.take(&mut incoming, piece, &pods).ok()?;
+        }
+        relay.end(incoming, &pods).inspect(check_accounts).ok()
     };
-    let (first, second, third) = (next(), next(), next());
+    let (first, second, third) = (next(usize::MAX), next(7), next(64));
     assert_eq!(first.is_some(), third.is_some(), "{}", page.escape_ascii());
     let (second, third) = (second?, third?);
     assert_eq!(second.page, third.page);

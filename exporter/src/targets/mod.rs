@@ -48,6 +48,12 @@ use crate::{
 /// What targets answer questions about pods with.
 pub type SharedPods = Arc<dyn Pods + Send + Sync>;
 
+/// How much of a page is relayed at once: a tenth of a millisecond where its series are known, one where they are new.
+const PIECE_BYTES: usize = 64 << 10;
+
+/// After so long, others have their turn on this thread.
+const LONG_TURN: Duration = Duration::from_micros(200);
+
 /// How the names of families begin that only a kubelet has.
 const KUBELET_FAMILIES: &str = "kubelet_";
 
@@ -79,8 +85,6 @@ struct Target {
 struct State {
     client: Client,
     relay: Relay,
-    /// The size of the last page, so that the next one finds room at once.
-    last_n_bytes: usize,
 }
 
 /// How the last scrape of a target went, for people.
@@ -152,7 +156,6 @@ impl Targets {
             let state = State {
                 client: Client::new(config.client.clone()),
                 relay: Relay::new(settings, hasher.clone()),
-                last_n_bytes: 0,
             };
             Ok(Arc::new(Target {
                 job: config.job_name.clone(),
@@ -316,32 +319,35 @@ impl Remark {
     }
 }
 
-/// Fetches and relays one page.
+/// Fetches one page and relays what has come of it while the rest is on its way.
 async fn scrape(
     mut state: OwnedMutexGuard<State>,
     pods: SharedPods,
     limit: Duration,
 ) -> Result<Success, TargetError> {
-    // The page's own memory is given back after each scrape: between two it would lie idle.
-    let buffer = Vec::with_capacity(state.last_n_bytes);
-    let fetched = state.client.fetch(buffer, limit).await?;
-    let dialect = match &fetched.content_type {
+    let State { client, relay } = &mut *state;
+    let mut answer = client.fetch(limit).await?;
+    let dialect = match answer.content_type() {
         Some(content_type) => Dialect::of_content_type(content_type)
-            .ok_or_else(|| TargetError::ContentType { content_type: content_type.clone() })?,
+            .ok_or_else(|| TargetError::ContentType { content_type: content_type.to_owned() })?,
         None => return Err(TargetError::NoContentType),
     };
-    let relay = move || {
-        let n_body_bytes = fetched.body.len();
-        state.last_n_bytes = n_body_bytes + n_body_bytes / 16;
-        let Relayed { page, counts, first_fault } =
-            state.relay.relay(&fetched.body, dialect, &*pods)?;
-        if let Some(fault) = first_fault {
-            tracing::debug!(error = %fault, "a line of a target's page is none");
+    let mut incoming = relay.begin(dialect, &*pods);
+    while let Some(bytes) = answer.next().await? {
+        for piece in bytes.chunks(PIECE_BYTES) {
+            let began = Instant::now();
+            relay.take(&mut incoming, piece, &*pods)?;
+            if began.elapsed() > LONG_TURN {
+                task::yield_now().await;
+            }
         }
-        let n_cached_series = state.relay.n_series();
-        Ok(Success { page, counts, n_body_bytes, n_cached_series })
-    };
-    task::spawn_blocking(relay).await.unwrap_or(Err(TargetError::Panicked))
+    }
+    let Relayed { page, counts, first_fault } = relay.end(incoming, &*pods)?;
+    if let Some(fault) = first_fault {
+        tracing::debug!(error = %fault, "a line of a target's page is none");
+    }
+    let (n_body_bytes, n_cached_series) = (answer.n_bytes(), relay.n_series());
+    Ok(Success { page, counts, n_body_bytes, n_cached_series })
 }
 
 impl Scraped {

@@ -11,6 +11,7 @@ pub mod explain;
 mod families;
 pub mod meta;
 mod named;
+mod output;
 pub mod own;
 mod pass;
 pub mod pods;
@@ -22,8 +23,10 @@ mod tests;
 
 use std::sync::Arc;
 
-use self::{cache::Cache, families::Families, pass::Pass, pods::Owners};
-pub use self::{cache::MAX_SERIES, named::NamedPods, pods::Pods, received::HonorLabels};
+use self::{cache::Cache, families::Families, pods::Owners};
+pub use self::{
+    cache::MAX_SERIES, named::NamedPods, pass::Incoming, pods::Pods, received::HonorLabels,
+};
 use crate::{
     labelling::relabel::Rules,
     page::relayed::{RelayedPage, SeriesHasher},
@@ -101,9 +104,10 @@ pub struct Relay {
     scrape: u32,
     /// The last page that was relayed.
     last: u32,
+    /// How large its bytes became.
     last_n_bytes: usize,
-    /// Whether equal series were on the last page, which makes the search for them worth its while.
-    had_duplicates: bool,
+    /// Whether equal series may be on the next page: there were some on the last one, or series were read since then.
+    is_unsettled: bool,
 }
 
 /// What a page became.
@@ -218,11 +222,11 @@ impl Relay {
             scrape: 0,
             last: 0,
             last_n_bytes: 0,
-            had_duplicates: false,
+            is_unsettled: false,
         }
     }
 
-    /// Relays one page.
+    /// Relays one page that is there as a whole.
     ///
     /// A page is relayed or refused as a whole, but for lines that are none.
     pub fn relay(
@@ -231,13 +235,19 @@ impl Relay {
         dialect: Dialect,
         pods: &dyn Pods,
     ) -> Result<Relayed, RelayError> {
+        let mut incoming = self.begin(dialect, pods);
+        self.take(&mut incoming, page, pods)?;
+        self.end(incoming, pods)
+    }
+
+    /// Begins a page that comes in pieces, which [`Self::take`] takes up to [`Self::end`].
+    ///
+    /// One that is not ended is forgotten; the pods are those of its beginning.
+    pub fn begin(&mut self, dialect: Dialect, pods: &dyn Pods) -> Incoming {
         self.scrape = self.scrape.wrapping_add(1);
         self.owners.refresh(pods);
         self.families.begin(self.scrape);
-        let relayed = Pass::new(self, page, dialect, pods).run()?;
-        self.last = self.scrape;
-        self.last_n_bytes = relayed.page.bytes.len();
-        Ok(relayed)
+        Incoming::new(self, dialect)
     }
 
     /// How many series are remembered.

@@ -1,23 +1,20 @@
-//! One page through the relay, line by line.
+//! One page through the relay, line by line, as its pieces come.
 
-use std::{borrow::Cow, collections::HashSet, mem, sync::Arc};
+use std::{collections::HashSet, mem};
 
-use bytes::Bytes;
+use memchr::{memchr, memrchr};
 
 use super::{
-    Counts, DropReason, MAX_PAGE_BYTES, OwnerKind, Relay, RelayError, Relayed, Timestamps,
+    Counts, DropReason, OwnerKind, Relay, RelayError, Relayed,
     cache::{Derived, Entry, Outcome, SeriesIdx},
     derive::{Context, Refusal},
-    families::{Declared, FamilyIdx},
+    families::Declared,
+    output::Output,
     pods::{OwnerIdx, Pods},
-    write,
 };
 use crate::{
-    page::{
-        relayed::{Form, Group, Line as PageLine, RelayedPage, Run},
-        spelling::write_seconds,
-    },
-    source::upstream::exposition::{Dialect, Line, LineError, Reader, Tail},
+    page::relayed::{Group, RelayedPage},
+    source::upstream::exposition::{Dialect, Line, LineError, Place, Reader, Tail},
 };
 
 /// Unseen series are looked for every so many pages, and when there are many.
@@ -26,97 +23,130 @@ const SCRAPES_PER_EVICTION: u32 = 8;
 /// So many rows of pods that are gone are kept before everything is read anew.
 const MAX_IDLE_OWNERS: usize = 512;
 
-/// One page on its way.
-pub(super) struct Pass<'a> {
-    relay: &'a mut Relay,
-    pods: &'a dyn Pods,
+/// A page that has not come to its end.
+#[derive(Debug)]
+pub struct Incoming {
     dialect: Dialect,
-    reader: Reader<'a>,
+    place: Place,
+    /// The beginning of a line whose end has not come.
+    cut: Vec<u8>,
     out: Output,
     counts: Counts,
     first_fault: Option<LineError>,
-    /// The series before this one.
+    /// The series before the next one.
     previous: Option<SeriesIdx>,
     has_ended: bool,
+    /// Whether a sample was written as what its series was before the type of its family was known.
+    has_outdated: bool,
 }
 
-/// What is written.
-struct Output {
-    bytes: Vec<u8>,
-    lines: Vec<PageLine>,
-    /// The series of each sample, and whom it is about.
-    identities: Vec<(Group, OwnerKind)>,
-    runs: Vec<Run>,
-    run_family: Option<FamilyIdx>,
+/// Some of its lines on their way.
+struct Pass<'a> {
+    relay: &'a mut Relay,
+    pods: &'a dyn Pods,
+    reader: Reader<'a>,
+    page: &'a mut Incoming,
 }
 
-impl<'a> Pass<'a> {
-    /// At the beginning of the page.
-    pub(super) fn new(
-        relay: &'a mut Relay,
-        page: &'a [u8],
-        dialect: Dialect,
-        pods: &'a dyn Pods,
-    ) -> Self {
-        // As much as last time and a little more; a first page grows by its labels.
-        let n_bytes = match relay.last_n_bytes {
-            0 => page.len() + page.len() / 4,
-            last => last + last / 16,
-        };
+impl Incoming {
+    /// Nothing has come yet.
+    pub(super) fn new(relay: &Relay, dialect: Dialect) -> Self {
+        // As much as last time and a little more.
+        let n_bytes = relay.last_n_bytes + relay.last_n_bytes / 16;
         let n_lines = relay.cache.len() + relay.cache.len() / 16;
         Self {
-            out: Output {
-                bytes: Vec::with_capacity(n_bytes),
-                lines: Vec::with_capacity(n_lines),
-                identities: Vec::with_capacity(n_lines),
-                runs: Vec::new(),
-                run_family: None,
-            },
-            relay,
-            pods,
             dialect,
-            reader: Reader::new(page, dialect),
+            place: Place::default(),
+            cut: Vec::new(),
+            out: Output::with_capacity(n_bytes, n_lines),
             counts: Counts::default(),
             first_fault: None,
             previous: None,
             has_ended: false,
+            has_outdated: false,
         }
     }
+}
 
-    /// Goes through the page.
-    pub(super) fn run(mut self) -> Result<Relayed, RelayError> {
-        while self.step()? {}
-        if self.dialect == Dialect::OpenMetrics && !self.has_ended {
+impl Relay {
+    /// Takes the next piece of a page, which may end anywhere.
+    pub fn take(
+        &mut self,
+        page: &mut Incoming,
+        piece: &[u8],
+        pods: &dyn Pods,
+    ) -> Result<(), RelayError> {
+        let mut rest = piece;
+        if !page.cut.is_empty() {
+            let end = memchr(b'\n', piece).map_or(piece.len(), |end| end + 1);
+            let (cut_off, behind) = piece.split_at_checked(end).unwrap_or((piece, &[]));
+            page.cut.extend_from_slice(cut_off);
+            rest = behind;
+            if !cut_off.ends_with(b"\n") {
+                return Ok(());
+            }
+            let mut line = mem::take(&mut page.cut);
+            self.pass(page, &line, pods)?;
+            line.clear();
+            page.cut = line;
+        }
+        let end = memrchr(b'\n', rest).map_or(0, |end| end + 1);
+        let (lines, cut) = rest.split_at_checked(end).unwrap_or((rest, &[]));
+        page.cut.extend_from_slice(cut);
+        self.pass(page, lines, pods)
+    }
+
+    /// Ends a page.
+    pub fn end(&mut self, mut page: Incoming, pods: &dyn Pods) -> Result<Relayed, RelayError> {
+        let cut = mem::take(&mut page.cut);
+        self.pass(&mut page, &cut, pods)?;
+        let Incoming { out, mut counts, first_fault, has_outdated, .. } = page;
+        if page.dialect == Dialect::OpenMetrics && !page.has_ended {
             return Err(RelayError::NoEof);
         }
-        if let Some(fault) = self.first_fault
-            && self.counts.n_samples == self.counts.dropped(DropReason::Malformed)
+        if let Some(fault) = first_fault
+            && counts.n_samples == counts.dropped(DropReason::Malformed)
         {
             return Err(RelayError::NoMetrics(fault));
         }
-        let mut page = RelayedPage {
-            bytes: Bytes::from(self.out.bytes),
-            lines: self.out.lines,
-            runs: self.out.runs,
-        };
-        if self.counts.n_misses > 0 || self.relay.had_duplicates {
-            self.relay.had_duplicates =
-                leave_out_duplicates(&mut page, &self.out.identities, &mut self.counts);
+        let (mut page, identities) = out.into_page();
+        if self.is_unsettled {
+            let had_duplicates = leave_out_duplicates(&mut page, &identities, &mut counts);
+            self.is_unsettled = had_duplicates || has_outdated;
         }
-        if let Some(limit) = self.relay.settings.sample_limit
-            && self.counts.n_kept > limit
+        if let Some(limit) = self.settings.sample_limit
+            && counts.n_kept > limit
         {
-            return Err(RelayError::SampleLimit { n_samples: self.counts.n_kept, limit });
+            return Err(RelayError::SampleLimit { n_samples: counts.n_kept, limit });
         }
-        self.counts.n_evicted = self.relay.evict(self.counts.n_samples);
-        Ok(Relayed { page, counts: self.counts, first_fault: self.first_fault })
+        counts.n_evicted = self.evict(counts.n_samples);
+        self.last = self.scrape;
+        self.last_n_bytes = page.bytes.len();
+        Ok(Relayed { page, counts, first_fault })
     }
 
+    /// Goes through whole lines.
+    fn pass(
+        &mut self,
+        page: &mut Incoming,
+        lines: &[u8],
+        pods: &dyn Pods,
+    ) -> Result<(), RelayError> {
+        let reader = Reader::resume(lines, page.dialect, page.place);
+        let mut pass = Pass { relay: self, pods, reader, page };
+        while pass.step()? {}
+        pass.page.place = pass.reader.place();
+        Ok(())
+    }
+}
+
+impl Pass<'_> {
     /// Takes one line; says whether there was one.
     fn step(&mut self) -> Result<bool, RelayError> {
         // The series that came behind the one before, last time.
         let cache = &self.relay.cache;
-        let guess = self.previous.map_or(0, |idx| cache.get(idx).map_or(0, |entry| entry.next));
+        let guess =
+            self.page.previous.map_or(0, |idx| cache.get(idx).map_or(0, |entry| entry.next));
         if let Some(entry) = cache.get(guess)
             && let Some(tail) = self.reader.take_sample_of(&entry.raw)
         {
@@ -126,11 +156,11 @@ impl<'a> Pass<'a> {
         match self.reader.next_line() {
             None => return Ok(false),
             Some(Ok(Line::Sample { series, tail })) => self.sample(series, tail)?,
-            Some(Ok(Line::Eof)) => self.has_ended = true,
+            Some(Ok(Line::Eof)) => self.page.has_ended = true,
             Some(Ok(line)) => self.metadata(&line),
             Some(Err(error)) if self.reader.is_at_metadata() => {
-                self.first_fault.get_or_insert(error);
-                self.counts.n_bad_metadata += 1;
+                self.page.first_fault.get_or_insert(error);
+                self.page.counts.n_bad_metadata += 1;
             }
             Some(Err(error)) => self.bad_sample(error),
         }
@@ -142,24 +172,24 @@ impl<'a> Pass<'a> {
         let declared = match line {
             Line::Help { family, text } => families.declare_help(family, text),
             Line::Type { family, family_type } => {
-                families.declare_type(family, *family_type, self.dialect)
+                families.declare_type(family, *family_type, self.page.dialect)
             }
             Line::Unit { family, unit } => families.declare_unit(family, unit),
             Line::Sample { .. } | Line::Eof => Declared::Agreed,
         };
         match declared {
             Declared::Agreed => {}
-            Declared::Conflict => self.counts.n_conflicts += 1,
-            Declared::NoRoom => self.counts.n_bad_metadata += 1,
+            Declared::Conflict => self.page.counts.n_conflicts += 1,
+            Declared::NoRoom => self.page.counts.n_bad_metadata += 1,
         }
         // The same family may have another type or help than a moment ago.
-        self.out.run_family = None;
+        self.page.out.forget_family();
     }
 
     fn bad_sample(&mut self, error: LineError) {
-        self.first_fault.get_or_insert(error);
-        self.counts.n_samples += 1;
-        self.counts.drop_one(DropReason::Malformed);
+        self.page.first_fault.get_or_insert(error);
+        self.page.counts.n_samples += 1;
+        self.page.counts.drop_one(DropReason::Malformed);
     }
 
     /// A sample that is not the one that came here last time.
@@ -175,15 +205,23 @@ impl<'a> Pass<'a> {
         if let Some(idx) = entry {
             return self.known(idx, tail);
         }
-        self.counts.n_uncached += 1;
-        self.counts.n_samples += 1;
-        self.counts.n_added += 1;
-        self.out.sample(self.relay, series, &derived, tail, self.dialect, &mut self.counts)
+        self.page.counts.n_uncached += 1;
+        self.page.counts.n_samples += 1;
+        self.page.counts.n_added += 1;
+        self.page.out.sample(
+            self.relay,
+            series,
+            &derived,
+            tail,
+            self.page.dialect,
+            &mut self.page.counts,
+        )
     }
 
     /// What becomes of a series; nothing if it is none.
     fn derive(&mut self, series: &[u8]) -> Result<Option<Derived>, RelayError> {
-        self.counts.n_misses += 1;
+        self.page.counts.n_misses += 1;
+        self.relay.is_unsettled = true;
         let Relay { settings, hasher, families, owners, .. } = &mut *self.relay;
         let mut context = Context { settings, families, owners, pods: self.pods, hasher };
         let line = self.reader.line_number();
@@ -204,30 +242,41 @@ impl<'a> Pass<'a> {
         if !self.is_valid(idx) {
             let raw = self.relay.cache.get(idx).map(|entry| entry.raw.clone()).unwrap_or_default();
             if let Some(derived) = self.derive(&raw)? {
+                let seen = self.relay.cache.get(idx).map(|entry| entry.seen);
+                self.page.has_outdated |= seen == Some(self.relay.scrape);
                 self.relay.cache.replace(idx, derived);
             }
         }
         let (scrape, last) = (self.relay.scrape, self.relay.last);
-        if let Some(previous) = self.previous.and_then(|idx| self.relay.cache.get_mut(idx)) {
+        if let Some(previous) = self.page.previous.and_then(|idx| self.relay.cache.get_mut(idx)) {
             previous.next = idx;
         }
-        self.previous = Some(idx);
-        self.counts.n_samples += 1;
+        self.page.previous = Some(idx);
+        self.page.counts.n_samples += 1;
         let Some(entry) = self.relay.cache.get_mut(idx) else {
             return Ok(());
         };
         let seen = mem::replace(&mut entry.seen, scrape);
         if seen == scrape {
-            self.counts.drop_one(DropReason::Duplicate);
+            self.page.counts.drop_one(DropReason::Duplicate);
             return Ok(());
         }
         let Some(entry) = self.relay.cache.get(idx) else {
             return Ok(());
         };
         let is_dropped = matches!(entry.derived.outcome, Outcome::Dropped(_));
-        self.counts.n_added += usize::from(!is_dropped && (seen != last || last == 0));
+        // It was there last time, or came with a page since then that was refused in the end.
+        let was_there = last != 0 && scrape.wrapping_sub(seen) <= scrape.wrapping_sub(last);
+        self.page.counts.n_added += usize::from(!is_dropped && !was_there);
         let Entry { raw, derived, .. } = entry;
-        self.out.sample(self.relay, raw, derived, tail, self.dialect, &mut self.counts)
+        self.page.out.sample(
+            self.relay,
+            raw,
+            derived,
+            tail,
+            self.page.dialect,
+            &mut self.page.counts,
+        )
     }
 
     fn is_valid(&self, idx: SeriesIdx) -> bool {
@@ -238,110 +287,6 @@ impl<'a> Pass<'a> {
                 && owner.is_some_and(|row| row.version == derived.owner_version)
         })
     }
-}
-
-impl Output {
-    /// Writes a sample, once, or once for each format if they spell it differently.
-    fn sample(
-        &mut self,
-        relay: &Relay,
-        raw: &[u8],
-        derived: &Derived,
-        tail: Tail<'_>,
-        dialect: Dialect,
-        counts: &mut Counts,
-    ) -> Result<(), RelayError> {
-        let (text, openmetrics) = match &derived.outcome {
-            Outcome::Dropped(reason) => {
-                counts.drop_one(*reason);
-                return Ok(());
-            }
-            Outcome::Served { rewritten, openmetrics } => {
-                let appended = || {
-                    let row = relay.owners.get(derived.owner);
-                    Spelling::Appended(raw, row.map_or(&[], |row| &row.suffix))
-                };
-                let text = rewritten.as_deref().map_or_else(appended, Spelling::Whole);
-                (text, openmetrics.as_deref().map(Spelling::Whole))
-            }
-        };
-        self.count(relay, derived, counts);
-        let timestamp = match (relay.settings.timestamps, tail.timestamp, dialect) {
-            (Timestamps::LeftOut, _, _) | (_, None, _) => None,
-            (Timestamps::Honored, Some(timestamp), Dialect::Text) => Some(Cow::Borrowed(timestamp)),
-            (Timestamps::Honored, Some(timestamp), Dialect::OpenMetrics) => {
-                Some(Cow::Owned(write::milliseconds(timestamp)))
-            }
-        };
-        let has_two_spellings = openmetrics.is_some() || tail.exemplar.is_some();
-        let form = match timestamp {
-            _ if has_two_spellings => Form::TextOnly,
-            Some(_) => Form::Timestamped,
-            None => Form::Same,
-        };
-        let start = self.begin(text, tail.value);
-        if let Some(timestamp) = &timestamp {
-            self.bytes.push(b' ');
-            self.bytes.extend_from_slice(timestamp);
-        }
-        self.end(start, form, derived.group)?;
-        if has_two_spellings {
-            let start = self.begin(openmetrics.unwrap_or(text), tail.value);
-            if let Some(timestamp) = &timestamp {
-                self.bytes.push(b' ');
-                write_seconds(&mut self.bytes, timestamp);
-            }
-            if let Some(exemplar) = tail.exemplar {
-                self.bytes.extend_from_slice(b" # ");
-                self.bytes.extend_from_slice(exemplar);
-            }
-            self.end(start, Form::OpenMetricsOnly, derived.group)?;
-        }
-        Ok(())
-    }
-
-    fn count(&mut self, relay: &Relay, derived: &Derived, counts: &mut Counts) {
-        counts.keep_one(derived.owner_kind);
-        self.identities.push((derived.identity, derived.owner_kind));
-        if self.run_family != Some(derived.family)
-            && let Some(family) = relay.families.meta(derived.family)
-        {
-            self.runs.push(Run { family: Arc::clone(family), n_lines: 0 });
-            self.run_family = Some(derived.family);
-        }
-    }
-
-    fn begin(&mut self, series: Spelling<'_>, value: &[u8]) -> usize {
-        let start = self.bytes.len();
-        match series {
-            Spelling::Appended(raw, suffix) => write::appended(&mut self.bytes, raw, suffix),
-            Spelling::Whole(series) => self.bytes.extend_from_slice(series),
-        }
-        self.bytes.push(b' ');
-        self.bytes.extend_from_slice(value);
-        start
-    }
-
-    fn end(&mut self, start: usize, form: Form, group: Group) -> Result<(), RelayError> {
-        self.bytes.push(b'\n');
-        if self.bytes.len() > MAX_PAGE_BYTES {
-            return Err(RelayError::TooLarge);
-        }
-        let in_32_bits = |n: usize| u32::try_from(n).map_err(|_too_large| RelayError::TooLarge);
-        let (start, n_bytes) = (in_32_bits(start)?, in_32_bits(self.bytes.len() - start)?);
-        self.lines.push(PageLine { start, n_bytes, form, group });
-        if let Some(run) = self.runs.last_mut() {
-            run.n_lines += 1;
-        }
-        Ok(())
-    }
-}
-
-/// Where the bytes of a series come from.
-#[derive(Clone, Copy)]
-enum Spelling<'a> {
-    Appended(&'a [u8], &'a [u8]),
-    Whole(&'a [u8]),
 }
 
 /// Leaves out all but the first of equal series; says whether there were any.
@@ -376,9 +321,9 @@ impl Relay {
         }
         let n_evicted = self.cache.evict(self.scrape);
         // Rows of pods and families have places that series point to, so they go all at once.
-        if self.owners.len() > 2 * self.cache.n_owners() + MAX_IDLE_OWNERS
-            || self.families.is_full()
-        {
+        let has_idle_owners = self.owners.len() > MAX_IDLE_OWNERS
+            && self.owners.len() > 2 * self.cache.n_owners() + MAX_IDLE_OWNERS;
+        if has_idle_owners || self.families.is_full() {
             let n_series = self.cache.len();
             self.cache.clear();
             self.owners.clear();

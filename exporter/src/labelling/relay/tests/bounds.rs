@@ -85,3 +85,43 @@ fn a_series_that_goes_and_one_that_comes_cost_only_themselves() {
     next("a 1\nd 2\nb 2\nc 3\n", 1, 1);
     next("c 1\nd 2\nb 2\na 3\n", 0, 0);
 }
+
+#[test]
+fn equal_series_are_found_whenever_they_were_read() {
+    // They become equal on the first page, behind their samples.
+    let buckets = "h_bucket{le=\"1\"} 1\nh_bucket{le=\"1.0\"} 2\n";
+    let page = format!("{buckets}# TYPE h histogram\n{buckets}");
+    let mut relay = relay(Settings::default());
+    pass(&mut relay, &page, &FakePods::default());
+    for _ in 0..2 {
+        let relayed = pass(&mut relay, &page, &FakePods::default());
+        assert_eq!(text(&relayed), "h_bucket{le=\"1\"} 1\n");
+    }
+    // They were read on a page that was not served.
+    let relay_of = || {
+        let yaml = "- {regex: id, action: labeldrop}";
+        super::relay(Settings { rules: vec![super::rules(yaml)], ..Settings::default() })
+    };
+    let (mut relay, page) = (relay_of(), "a{id=\"1\"} 1\na{id=\"2\"} 2\n");
+    let mut incoming = relay.begin(Dialect::Text, &FakePods::default());
+    relay.take(&mut incoming, page.as_bytes(), &FakePods::default()).expect("it is no page yet");
+    drop(incoming);
+    assert_eq!(text(&pass(&mut relay, page, &FakePods::default())), "a 1\n");
+    let mut relay = relay_of();
+    let no_eof = relay.relay(page.as_bytes(), Dialect::OpenMetrics, &FakePods::default());
+    assert_eq!(no_eof.err(), Some(RelayError::NoEof));
+    assert_eq!(text(&pass(&mut relay, page, &FakePods::default())), "a 1\n");
+}
+
+#[test]
+fn what_came_with_a_page_that_never_ended_is_not_new() {
+    let mut relay = relay(Settings::default());
+    pass(&mut relay, "a 1\nb 2\nc 3\n", &FakePods::default());
+    for _ in 0..2 {
+        let mut incoming = relay.begin(Dialect::Text, &FakePods::default());
+        relay.take(&mut incoming, b"a 1\nb 2\nc", &FakePods::default()).expect("it is no page yet");
+        drop(incoming);
+    }
+    let relayed = pass(&mut relay, "a 1\nb 2\nc 3\n", &FakePods::default());
+    assert_eq!((relayed.counts.n_misses, relayed.counts.n_added), (0, 0));
+}

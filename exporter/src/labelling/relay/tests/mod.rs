@@ -282,11 +282,47 @@ const PIECES: &[&str] = &[
     "a 1 # {} 1\n",
     "a{b=\n",
     "{\"a.b\"} 1\n",
+    "\r\n",
     "\n",
     "x",
 ];
 
 proptest! {
+    #[test]
+    fn where_a_page_is_cut_does_not_matter(
+        page in prop::collection::vec(prop::sample::select(PIECES), 0..20),
+        cuts in prop::collection::vec(1_usize..30, 1..8),
+    ) {
+        let page = page.concat();
+        let pods = FakePods::default();
+        for dialect in [Dialect::Text, Dialect::OpenMetrics] {
+            let hasher = SeriesHasher::default();
+            let mut of_whole = Relay::new(Settings::default(), hasher.clone());
+            let mut of_pieces = Relay::new(Settings::default(), hasher);
+            for _ in 0..2 {
+                let whole = of_whole.relay(page.as_bytes(), dialect, &pods);
+                let mut incoming = of_pieces.begin(dialect, &pods);
+                let mut rest = page.as_bytes();
+                for cut in cuts.iter().cycle() {
+                    let (piece, behind) = rest.split_at(rest.len().min(*cut));
+                    of_pieces.take(&mut incoming, piece, &pods).expect("there are no limits");
+                    rest = behind;
+                    if rest.is_empty() {
+                        break;
+                    }
+                }
+                match (whole, of_pieces.end(incoming, &pods)) {
+                    (Ok(whole), Ok(pieces)) => {
+                        prop_assert_eq!(whole.page, pieces.page);
+                        prop_assert_eq!(whole.counts, pieces.counts);
+                        prop_assert_eq!(whole.first_fault, pieces.first_fault);
+                    }
+                    (whole, pieces) => prop_assert_eq!(whole.err(), pieces.err()),
+                }
+            }
+        }
+    }
+
     #[test]
     fn every_sample_is_accounted_for(
         pages in prop::collection::vec(prop::collection::vec(prop::sample::select(PIECES), 0..20), 1..6),

@@ -1,90 +1,113 @@
 //! The bytes of a page as they come: bounded, and unpacked if they are gzip.
 
-use std::io::{self, Write};
+use std::{
+    io::{self, Write},
+    mem,
+};
 
+use bytes::Bytes;
 use flate2::write::MultiGzDecoder;
 
 use super::error::{FetchError, Phase};
 
-/// Collects a page.
-pub(super) enum Collector {
-    Plain(Bounded),
-    Gzip(Box<MultiGzDecoder<Bounded>>),
+/// Makes what comes over the wire into the bytes of a page.
+pub(super) enum Unpacker {
+    Plain(Budget),
+    Gzip(Box<MultiGzDecoder<Unpacked>>),
 }
 
-/// A buffer with an end.
-pub(super) struct Bounded {
-    bytes: Vec<u8>,
+/// How large a page may still become.
+pub(super) struct Budget {
+    n_bytes: usize,
     limit: usize,
-    is_full: bool,
+    is_exceeded: bool,
 }
 
-impl Collector {
-    /// A collector into an empty buffer; `encoding` is the header `Content-Encoding`.
-    pub(super) fn new(
-        encoding: &str,
-        mut bytes: Vec<u8>,
-        limit: usize,
-    ) -> Result<Self, FetchError> {
-        bytes.clear();
-        let bounded = Bounded { bytes, limit, is_full: false };
+/// What was unpacked and not yet taken.
+pub(super) struct Unpacked {
+    bytes: Vec<u8>,
+    budget: Budget,
+}
+
+impl Unpacker {
+    /// One for a page; `encoding` is the header `Content-Encoding`.
+    pub(super) fn new(encoding: &str, limit: usize) -> Result<Self, FetchError> {
+        let budget = Budget { n_bytes: 0, limit, is_exceeded: false };
         match encoding.trim().to_ascii_lowercase().as_str() {
-            "" | "identity" => Ok(Self::Plain(bounded)),
-            "gzip" | "x-gzip" => Ok(Self::Gzip(Box::new(MultiGzDecoder::new(bounded)))),
+            "" | "identity" => Ok(Self::Plain(budget)),
+            "gzip" | "x-gzip" => {
+                let unpacked = Unpacked { bytes: Vec::new(), budget };
+                Ok(Self::Gzip(Box::new(MultiGzDecoder::new(unpacked))))
+            }
             other => Err(FetchError::Encoding { encoding: other.chars().take(32).collect() }),
         }
     }
 
-    /// Takes the next bytes.
-    pub(super) fn push(&mut self, chunk: &[u8]) -> Result<(), FetchError> {
-        let outcome = match self {
-            Self::Plain(bounded) => bounded.write_all(chunk),
-            Self::Gzip(decoder) => decoder.write_all(chunk),
+    /// What the next bytes of the wire are of the page; may be nothing yet.
+    pub(super) fn unpack(&mut self, chunk: Bytes) -> Result<Bytes, FetchError> {
+        let unpacked = match self {
+            Self::Plain(budget) => budget.spend(chunk.len()).map(|()| chunk),
+            Self::Gzip(decoder) => decoder.write_all(&chunk).map(|()| decoder.get_mut().take()),
         };
-        outcome.map_err(|source| self.error(source))
+        unpacked.map_err(|source| self.error(source))
+    }
+
+    /// What is left of the page when all has come.
+    pub(super) fn finish(&mut self) -> Result<Bytes, FetchError> {
+        let rest = match self {
+            Self::Plain(_) => Ok(Bytes::new()),
+            Self::Gzip(decoder) => decoder.try_finish().map(|()| decoder.get_mut().take()),
+        };
+        rest.map_err(|source| self.error(source))
+    }
+
+    /// The size of the page so far.
+    pub(super) fn n_bytes(&self) -> usize {
+        self.budget().n_bytes
     }
 
     /// How far the page has come.
     pub(super) fn phase(&self) -> Phase {
-        Phase::Body { n_bytes: self.bounded().bytes.len() }
+        Phase::Body { n_bytes: self.n_bytes() }
     }
 
-    /// The whole page.
-    pub(super) fn finish(mut self) -> Result<Vec<u8>, FetchError> {
-        if let Self::Gzip(decoder) = &mut self
-            && let Err(source) = decoder.try_finish()
-        {
-            return Err(self.error(source));
-        }
-        Ok(match self {
-            Self::Plain(bounded) => bounded.bytes,
-            Self::Gzip(mut decoder) => std::mem::take(&mut decoder.get_mut().bytes),
-        })
-    }
-
-    fn bounded(&self) -> &Bounded {
+    fn budget(&self) -> &Budget {
         match self {
-            Self::Plain(bounded) => bounded,
-            Self::Gzip(decoder) => decoder.get_ref(),
+            Self::Plain(budget) => budget,
+            Self::Gzip(decoder) => &decoder.get_ref().budget,
         }
     }
 
     fn error(&self, source: io::Error) -> FetchError {
-        let bounded = self.bounded();
-        if bounded.is_full {
-            FetchError::TooLarge { limit: bounded.limit }
+        let budget = self.budget();
+        if budget.is_exceeded {
+            FetchError::TooLarge { limit: budget.limit }
         } else {
             FetchError::Gzip(source)
         }
     }
 }
 
-impl Write for Bounded {
-    fn write(&mut self, chunk: &[u8]) -> io::Result<usize> {
-        if chunk.len() > self.limit.saturating_sub(self.bytes.len()) {
-            self.is_full = true;
+impl Budget {
+    fn spend(&mut self, n_bytes: usize) -> io::Result<()> {
+        if n_bytes > self.limit.saturating_sub(self.n_bytes) {
+            self.is_exceeded = true;
             return Err(io::ErrorKind::FileTooLarge.into());
         }
+        self.n_bytes += n_bytes;
+        Ok(())
+    }
+}
+
+impl Unpacked {
+    fn take(&mut self) -> Bytes {
+        mem::take(&mut self.bytes).into()
+    }
+}
+
+impl Write for Unpacked {
+    fn write(&mut self, chunk: &[u8]) -> io::Result<usize> {
+        self.budget.spend(chunk.len())?;
         self.bytes.extend_from_slice(chunk);
         Ok(chunk.len())
     }
@@ -100,7 +123,9 @@ mod tests {
 
     use flate2::{Compression, write::GzEncoder};
 
-    use super::Collector;
+    use bytes::Bytes;
+
+    use super::{FetchError, Unpacker};
 
     fn gzip(text: &[u8]) -> Vec<u8> {
         let mut encoder = GzEncoder::new(Vec::new(), Compression::fast());
@@ -110,19 +135,22 @@ mod tests {
 
     fn check(encoding: &str, chunks: &[&[u8]], expected: Result<&str, &str>) {
         let collect = || {
-            let mut collector = Collector::new(encoding, vec![1], 10)?;
+            let mut unpacker = Unpacker::new(encoding, 10)?;
+            let mut page = Vec::new();
             for chunk in chunks {
-                collector.push(chunk)?;
+                page.extend(unpacker.unpack(Bytes::copy_from_slice(chunk))?);
             }
-            collector.finish()
+            page.extend(unpacker.finish()?);
+            assert_eq!(unpacker.n_bytes(), page.len());
+            Ok(page)
         };
-        let outcome = collect().map(|bytes| String::from_utf8(bytes).unwrap());
-        let outcome = outcome.map_err(|error| error.to_string());
+        let outcome = collect().map(|page: Vec<u8>| String::from_utf8(page).unwrap());
+        let outcome = outcome.map_err(|error: FetchError| error.to_string());
         assert_eq!(outcome.as_deref().map_err(String::as_str), expected, "{encoding} {chunks:?}");
     }
 
     #[test]
-    fn collects_within_its_limit() {
+    fn unpacks_within_its_limit() {
         const TOO_LARGE: &str =
             "the page has more than 10 bytes: raise body_size_limit, or scrape less";
         let packed = gzip(b"a 1\nb 2\n");

@@ -34,7 +34,7 @@ use rustls::pki_types::ServerName;
 use tokio::{task, time};
 
 use self::{
-    body::Collector,
+    body::Unpacker,
     config::{ClientConfig, Compression, Credentials, Secret},
     error::{FetchError, Phase},
 };
@@ -46,6 +46,9 @@ const ACCEPTED: &str =
 
 /// How long a connection is kept for the next scrape.
 const IDLE_TIME: Duration = Duration::from_secs(150);
+
+/// Most bytes of the wire that are unpacked at once: gzip makes a thousand of one.
+const PIECE_BYTES: usize = 64 << 10;
 
 /// Largest file with a token or a password.
 const MAX_SECRET_BYTES: u64 = 64 << 10;
@@ -59,15 +62,16 @@ pub struct Client {
     pool: Option<(Stamp, HttpPool)>,
 }
 
-/// A page as it came.
-#[derive(Debug, PartialEq, Eq)]
-pub struct Fetched {
-    /// Its bytes, unpacked.
-    pub body: Vec<u8>,
-    /// The header `Content-Type`.
-    pub content_type: Option<String>,
-    /// How many bytes of it came over the wire.
-    pub n_received: usize,
+/// A page that is coming.
+pub struct Answer {
+    content_type: Option<String>,
+    body: Incoming,
+    /// What has come over the wire and was not looked at.
+    received: Bytes,
+    unpacker: Unpacker,
+    has_ended: bool,
+    deadline: Instant,
+    limit: Duration,
 }
 
 type HttpPool = Pool<HttpsConnector<HttpConnector>, Empty<Bytes>>;
@@ -79,34 +83,20 @@ impl Client {
         Self { config, pool: None }
     }
 
-    /// Asks for the page; `buffer` is used again for its bytes.
-    pub async fn fetch(&mut self, buffer: Vec<u8>, limit: Duration) -> Result<Fetched, FetchError> {
+    /// Asks for the page, which must have come as a whole within this time.
+    pub async fn fetch(&mut self, limit: Duration) -> Result<Answer, FetchError> {
         let deadline = Instant::now() + limit;
-        let timeout = |phase| FetchError::Timeout { limit, phase };
         let answer = time::timeout_at(deadline.into(), self.ask(limit)).await;
-        let answer = answer.map_err(|_elapsed| timeout(Phase::Headers))??;
+        let answer =
+            answer.map_err(|_elapsed| FetchError::Timeout { limit, phase: Phase::Headers })??;
         if answer.status() != StatusCode::OK {
             return Err(FetchError::Status { status: answer.status() });
         }
         let content_type = header(&answer, &CONTENT_TYPE).map(str::to_owned);
         let encoding = header(&answer, &CONTENT_ENCODING).unwrap_or_default();
-        let mut collector = Collector::new(encoding, buffer, self.config.max_body_bytes)?;
-        let mut body = answer.into_body();
-        let mut n_received = 0;
-        loop {
-            let frame = time::timeout_at(deadline.into(), body.frame()).await;
-            let frame = frame.map_err(|_elapsed| timeout(collector.phase()))?;
-            let Some(frame) = frame else { break };
-            let frame = frame.map_err(|error| FetchError::Broken {
-                phase: collector.phase(),
-                source: error.into(),
-            })?;
-            if let Some(chunk) = frame.data_ref() {
-                n_received += chunk.len();
-                collector.push(chunk)?;
-            }
-        }
-        Ok(Fetched { body: collector.finish()?, content_type, n_received })
+        let unpacker = Unpacker::new(encoding, self.config.max_body_bytes)?;
+        let (body, received) = (answer.into_body(), Bytes::new());
+        Ok(Answer { content_type, body, received, unpacker, has_ended: false, deadline, limit })
     }
 
     async fn ask(&mut self, limit: Duration) -> Result<Response<Incoming>, FetchError> {
@@ -152,6 +142,57 @@ impl Client {
             self.pool = pool;
         }
         Ok(authorization)
+    }
+}
+
+impl Answer {
+    /// The header `Content-Type`.
+    #[must_use]
+    pub fn content_type(&self) -> Option<&str> {
+        self.content_type.as_deref()
+    }
+
+    /// How many bytes of the page have come, unpacked.
+    #[must_use]
+    pub fn n_bytes(&self) -> usize {
+        self.unpacker.n_bytes()
+    }
+
+    /// The next bytes of the page, unpacked; nothing at its end.
+    pub async fn next(&mut self) -> Result<Option<Bytes>, FetchError> {
+        while !self.has_ended {
+            if self.received.is_empty() {
+                self.receive().await?;
+            }
+            let unpacked = if self.has_ended {
+                self.unpacker.finish()?
+            } else {
+                let n_bytes = self.received.len().min(PIECE_BYTES);
+                self.unpacker.unpack(self.received.split_to(n_bytes))?
+            };
+            if !unpacked.is_empty() {
+                return Ok(Some(unpacked));
+            }
+        }
+        Ok(None)
+    }
+
+    /// Waits for the next bytes on the wire.
+    async fn receive(&mut self) -> Result<(), FetchError> {
+        let frame = time::timeout_at(self.deadline.into(), self.body.frame()).await;
+        let phase = self.unpacker.phase();
+        match frame {
+            Err(_elapsed) => Err(FetchError::Timeout { limit: self.limit, phase }),
+            Ok(Some(Err(error))) => Err(FetchError::Broken { phase, source: error.into() }),
+            Ok(Some(Ok(frame))) => {
+                self.received = frame.into_data().unwrap_or_default();
+                Ok(())
+            }
+            Ok(None) => {
+                self.has_ended = true;
+                Ok(())
+            }
+        }
     }
 }
 

@@ -85,22 +85,42 @@ pub enum Line<'a> {
 pub struct Reader<'a> {
     rest: &'a [u8],
     dialect: Dialect,
-    line_number: usize,
     is_at_metadata: bool,
+    place: Place,
+}
+
+/// How far a page was read that comes in pieces.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Place {
+    line_number: usize,
     has_ended: bool,
+    /// Whether something came behind the end, which is said once.
+    has_more: bool,
 }
 
 impl<'a> Reader<'a> {
     /// A reader at the beginning of a page.
     #[must_use]
     pub fn new(page: &'a [u8], dialect: Dialect) -> Self {
-        Self { rest: page, dialect, line_number: 0, is_at_metadata: false, has_ended: false }
+        Self::resume(page, dialect, Place::default())
+    }
+
+    /// A reader of the next lines of a page, which goes on where another one stopped.
+    #[must_use]
+    pub fn resume(lines: &'a [u8], dialect: Dialect, place: Place) -> Self {
+        Self { rest: lines, dialect, is_at_metadata: false, place }
+    }
+
+    /// Where it stands.
+    #[must_use]
+    pub fn place(&self) -> Place {
+        self.place
     }
 
     /// The number of the line that was read last, from 1.
     #[must_use]
     pub fn line_number(&self) -> usize {
-        self.line_number
+        self.place.line_number
     }
 
     /// Whether the line that was read last begins with `#`.
@@ -114,13 +134,13 @@ impl<'a> Reader<'a> {
     /// This is how a page that looks like the one before is read: comparing bytes, not looking for where things end.
     pub fn take_sample_of(&mut self, series: &[u8]) -> Option<Tail<'a>> {
         let after = self.rest.strip_prefix(series)?;
-        if self.has_ended || !matches!(after.first(), Some(b' ' | b'\t')) {
+        if self.place.has_ended || !matches!(after.first(), Some(b' ' | b'\t')) {
             return None;
         }
         let (line, rest) = split_line(after);
         let tail = tail::parse(line, self.dialect).ok()?;
         self.rest = rest;
-        self.line_number += 1;
+        self.place.line_number += 1;
         Some(tail)
     }
 
@@ -129,16 +149,19 @@ impl<'a> Reader<'a> {
         while !self.rest.is_empty() {
             let (line, rest) = split_line(self.rest);
             self.rest = rest;
-            self.line_number += 1;
+            self.place.line_number += 1;
             self.is_at_metadata = skip_blanks(line).starts_with(b"#");
-            if self.has_ended {
+            if self.place.has_ended {
                 self.rest = &[];
+                if std::mem::replace(&mut self.place.has_more, true) {
+                    return None;
+                }
                 return Some(Err(self.error(Misread::at_start(Fault::AfterEof))));
             }
             match read_line(line, self.dialect) {
                 Ok(None) => {}
                 Ok(Some(line)) => {
-                    self.has_ended = line == Line::Eof;
+                    self.place.has_ended = line == Line::Eof;
                     return Some(Ok(line));
                 }
                 Err(misread) => {
@@ -150,7 +173,7 @@ impl<'a> Reader<'a> {
     }
 
     fn error(&self, misread: Misread) -> LineError {
-        LineError { line: self.line_number, column: misread.column(), fault: misread.fault }
+        LineError { line: self.place.line_number, column: misread.column(), fault: misread.fault }
     }
 }
 

@@ -13,7 +13,7 @@ use tokio::{
 use tokio_rustls::TlsAcceptor;
 
 use super::{
-    Client, Fetched,
+    Client,
     config::{ClientConfig, Compression, TlsConfig},
     error::FetchError,
 };
@@ -150,12 +150,29 @@ fn config(url: &str) -> ClientConfig {
     }
 }
 
+/// A page that came as a whole.
+#[derive(Debug)]
+struct Fetched {
+    body: Vec<u8>,
+    content_type: Option<String>,
+}
+
 async fn outcome(client: &mut Client, limit: Duration) -> Result<Fetched, (&'static str, String)> {
-    let fetched = client.fetch(Vec::new(), limit).await;
+    let fetched = fetch(client, limit).await;
     fetched.map_err(|error| {
         assert!(FetchError::REASONS.contains(&error.reason()));
         (error.reason(), one_line(&error))
     })
+}
+
+async fn fetch(client: &mut Client, limit: Duration) -> Result<Fetched, FetchError> {
+    let mut answer = client.fetch(limit).await?;
+    let mut body = Vec::new();
+    while let Some(bytes) = answer.next().await? {
+        body.extend(bytes);
+    }
+    assert_eq!(answer.n_bytes(), body.len());
+    Ok(Fetched { body, content_type: answer.content_type().map(str::to_owned) })
 }
 
 const PAGE: &[u8] =
