@@ -5,6 +5,7 @@ mod command_line;
 mod dashboards;
 mod differential;
 mod endpoint;
+mod faults;
 mod offline;
 mod parts;
 mod prometheus;

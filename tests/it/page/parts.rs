@@ -78,6 +78,31 @@ fn a_part_has_what_was_asked_for_and_asks_nobody_else() {
     assert_eq!(page("?collect[]=one&exclude[]=two").status, 400);
 }
 
+/// Pages of single targets are made side by side, also while the page of one of them waits.
+#[test]
+fn the_page_of_one_target_waits_for_no_other() {
+    let Some(binary) = podmeter() else { return };
+    let hangs = TcpListener::bind("127.0.0.1:0").expect("there is a free port");
+    let address = hangs.local_addr().expect("it has an address");
+    let (quick, n_quick) = target("from_quick");
+    let config = format!(
+        "scrape_configs:\n- {{ job_name: hangs, url: 'http://{address}/', scrape_timeout: 1m }}\n- {{ job_name: quick, url: 'http://{quick}/' }}\n"
+    );
+    let exporter = Exporter::start(&binary, &config);
+    let url = exporter.url("/metrics?job=hangs");
+    let hung = thread::spawn(move || get(&url, &[PATIENT]));
+    let (stream, _) = hangs.accept().expect("its page wants it");
+    for n_times in 1..=3 {
+        let part = get(&exporter.url("/metrics?job=quick"), &[PATIENT]);
+        assert!(part.text().contains("from_quick{"), "{}", part.text());
+        assert_eq!(n_quick.load(Ordering::Relaxed), n_times);
+    }
+    assert!(!hung.is_finished(), "it waits for its target");
+    drop((stream, hangs));
+    let hung = hung.join().expect("its page comes");
+    assert!(hung.text().contains("up{job=\"hangs\""), "{}", hung.text());
+}
+
 #[test]
 fn a_target_that_hangs_delays_no_page_without_it() {
     let Some(binary) = podmeter() else { return };

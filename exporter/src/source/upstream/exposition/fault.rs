@@ -1,5 +1,7 @@
 //! What is wrong with a line, and where.
 
+use super::series::MAX_LABELS;
+
 /// A line that is none of the format.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("line {line}, column {column}: {fault}")]
@@ -39,6 +41,9 @@ pub enum Fault {
     /// One label twice, or the name given as a label too.
     #[error("a label name stands here for the second time")]
     DuplicateLabel,
+    /// More labels than anybody has.
+    #[error("a series has no more than {MAX_LABELS} labels")]
+    TooManyLabels,
     /// Not UTF-8.
     #[error("the text is not UTF-8")]
     Utf8,

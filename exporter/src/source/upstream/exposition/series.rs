@@ -21,6 +21,9 @@ pub struct SeriesParts<'a> {
     pub is_canonical: bool,
 }
 
+/// Most labels of a series: each is compared with all before it. kube-state-metrics' longest have some fifty.
+pub(super) const MAX_LABELS: usize = 1024;
+
 /// Most labels that are room for at first; more cost a second allocation.
 const LIKELY_LABELS: usize = 16;
 
@@ -161,6 +164,9 @@ impl<'a> Parser<'a> {
         };
         if name.is_empty() {
             return Err(Misread::before(text, Fault::LabelName));
+        }
+        if self.labels.len() == MAX_LABELS {
+            return Err(Misread::before(text, Fault::TooManyLabels));
         }
         if name == "__name__" || self.labels.iter().any(|(known, _)| *known == name) {
             return Err(Misread::before(text, Fault::DuplicateLabel));

@@ -55,6 +55,13 @@ impl Authority {
     }
 }
 
+/// A certificate that nobody vouches for but itself, and its key.
+fn self_signed(name: &str) -> (String, String) {
+    let key = KeyPair::generate().unwrap();
+    let params = CertificateParams::new([name.to_owned()]).unwrap();
+    (params.self_signed(&key).unwrap().pem(), key.serialize_pem())
+}
+
 fn tls(folder: &Path) -> TlsConfig {
     TlsConfig { ca_file: Some(folder.join("ca.pem")), ..TlsConfig::default() }
 }
@@ -97,6 +104,28 @@ async fn a_certificate_must_be_trusted_valid_and_for_the_name() {
             }
             (outcome, expected) => panic!("{case}: {outcome:?}, not {expected:?}"),
         }
+    }
+}
+
+#[tokio::test]
+async fn a_certificate_of_the_targets_own_is_trusted_where_that_is_said() {
+    let folder = tempfile::tempdir().unwrap();
+    fs::write(folder.path().join("ca.pem"), Authority::new().0.pem()).unwrap();
+    let own = self_signed("127.0.0.1");
+    fs::write(folder.path().join("own.pem"), &own.0).unwrap();
+    let pinned = TlsConfig { ca_file: Some(folder.path().join("own.pem")), ..TlsConfig::default() };
+    let skip = TlsConfig { verification: Verification::Skipped, ..TlsConfig::default() };
+    let acceptor = Authority::new().acceptor(&own, false);
+    let target = Target::start(Behaviour::Answers(PAGE), Some(acceptor)).await;
+    let url = format!("https://{}/metrics", target.address);
+    for (tls, expected) in [(tls(folder.path()), Err("tls")), (skip, Ok(())), (pinned, Ok(()))] {
+        let case = format!("{tls:?}");
+        let mut client = Client::new(ClientConfig { tls, ..config(&url) });
+        let outcome = outcome(&mut client, PATIENT).await;
+        if let Err((_, text)) = &outcome {
+            assert!(text.contains("insecure_skip_verify: true"), "{text}");
+        }
+        assert_eq!(outcome.map(drop).map_err(|(reason, _)| reason), expected, "{case}");
     }
 }
 
