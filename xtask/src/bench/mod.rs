@@ -29,6 +29,9 @@ enum Part {
     /// Be one of the loads of `probes`, and print how often it was done per second.
     #[command(hide = true)]
     Load(load::Options),
+    /// Be the floor of `relay`: fetch a page when asked, and give the same bytes away.
+    #[command(hide = true)]
+    Copier(relay::copier::Options),
 }
 
 /// `cargo xtask bench`.
@@ -39,5 +42,6 @@ pub(crate) fn run(options: &Options) -> Result<()> {
         Some(Part::Attribution(options)) => attribution::run(options),
         Some(Part::Relay(options)) => relay::run(options),
         Some(Part::Load(options)) => load::run(options),
+        Some(Part::Copier(options)) => relay::copier::run(options),
     }
 }

@@ -14,7 +14,7 @@ use anyhow::{Context as _, Result, bail};
 use super::{
     INTERVAL,
     cadvisor::DROPPED,
-    server::{Target, wait_until},
+    server::{Packed, Target, wait_until},
 };
 use crate::bench::{
     exporter::Exporter,
@@ -32,6 +32,11 @@ pub(super) enum Contestant {
     PodmeterGzip,
     Vmagent,
     Prometheus,
+    /// As a kubelet answers those who take gzip, which these two always do.
+    VmagentOfGzip,
+    PrometheusOfGzip,
+    /// What only copies.
+    Copier,
 }
 
 /// Where the programs are, and who is there to talk to.
@@ -44,6 +49,10 @@ pub(super) struct Place {
     pub(super) sink: SocketAddr,
     /// The configuration that leaves all kernel probes off.
     pub(super) without_probes: String,
+    /// This program, which can be the copier.
+    pub(super) xtask: PathBuf,
+    /// The page as those get it who take gzip.
+    pub(super) packed: Packed,
 }
 
 /// A running one.
@@ -51,6 +60,8 @@ pub(super) struct Place {
 pub(super) enum Running {
     /// It is asked by the bench, as by a Prometheus.
     Asked { exporter: Exporter, gzip: bool, last: Option<Instant> },
+    /// It is asked the same way, and gives what it got.
+    Copying { process: Measured, address: SocketAddr, last: Option<Instant> },
     /// It asks by itself.
     Asking {
         process: Measured,
@@ -61,8 +72,15 @@ pub(super) enum Running {
 }
 
 impl Contestant {
-    pub(super) const ALL: [Self; 4] =
-        [Self::Podmeter, Self::Vmagent, Self::Prometheus, Self::PodmeterGzip];
+    pub(super) const ALL: [Self; 7] = [
+        Self::Podmeter,
+        Self::Vmagent,
+        Self::Prometheus,
+        Self::PodmeterGzip,
+        Self::VmagentOfGzip,
+        Self::PrometheusOfGzip,
+        Self::Copier,
+    ];
 
     pub(super) fn name(self) -> &'static str {
         match self {
@@ -70,7 +88,15 @@ impl Contestant {
             Self::PodmeterGzip => "Podmeter, gzip to the scraper",
             Self::Vmagent => "vmagent",
             Self::Prometheus => "Prometheus",
+            Self::VmagentOfGzip => "vmagent, gzip from the kubelet",
+            Self::PrometheusOfGzip => "Prometheus, gzip from the kubelet",
+            Self::Copier => "a copy from socket to socket",
         }
+    }
+
+    /// Whether the target gives it gzip.
+    pub(super) fn takes_gzip(self) -> bool {
+        matches!(self, Self::VmagentOfGzip | Self::PrometheusOfGzip)
     }
 
     /// Starts it with this target.
@@ -78,8 +104,9 @@ impl Contestant {
         match self {
             Self::Podmeter => podmeter(place, target, false),
             Self::PodmeterGzip => podmeter(place, target, true),
-            Self::Vmagent => vmagent(place, target),
-            Self::Prometheus => prometheus(place, target),
+            Self::Vmagent | Self::VmagentOfGzip => vmagent(place, target),
+            Self::Prometheus | Self::PrometheusOfGzip => prometheus(place, target),
+            Self::Copier => copier(place, target),
         }
     }
 }
@@ -178,6 +205,17 @@ fn prometheus(place: &Place, target: &Target) -> Result<Running> {
     asking(&mut command, "prometheus", target, address, samples)
 }
 
+fn copier(place: &Place, target: &Target) -> Result<Running> {
+    let address = measured::free_address()?;
+    let mut command = Command::new(&place.xtask);
+    command.args(["bench", "copier"]);
+    command.args(["--listen", &address.to_string(), "--target", &target.address().to_string()]);
+    let process = Measured::start(&mut command, "copier")?;
+    let log = process.log().display().to_string();
+    wait_until(&format!("the copier listens, see {log}"), PATIENCE, || get(address, "/").is_ok())?;
+    Ok(Running::Copying { process, address, last: None })
+}
+
 fn asking(
     command: &mut Command,
     name: &str,
@@ -205,31 +243,37 @@ impl Running {
     pub(super) fn process(&self) -> &Measured {
         match self {
             Self::Asked { exporter, .. } => exporter.process(),
-            Self::Asking { process, .. } => process,
+            Self::Asking { process, .. } | Self::Copying { process, .. } => process,
         }
     }
 
     /// Has it scrape the target once: where it does so by itself, this waits for that.
     pub(super) fn scrape(&mut self, target: &Target) -> Result<()> {
         let n_served = target.n_served();
-        if let Self::Asked { exporter, gzip, last } = self {
-            if let Some(next) = last.map(|last| last + INTERVAL) {
-                std::thread::sleep(next.saturating_duration_since(Instant::now()));
+        let (address, encoding, last) = match self {
+            Self::Asked { exporter, gzip, last } => {
+                (exporter.address(), if *gzip { "gzip" } else { "identity" }, last)
             }
-            *last = Some(Instant::now());
-            let encoding = if *gzip { "gzip" } else { "identity" };
-            swallow(exporter.address(), encoding)?;
-            if target.n_served() != n_served + 1 {
-                bail!("the exporter did not ask its target");
-            }
-            return Ok(());
+            Self::Copying { address, last, .. } => (*address, "identity", last),
+            Self::Asking { .. } => return target.wait_for_next(n_served, PATIENCE),
+        };
+        if let Some(next) = last.map(|last| last + INTERVAL) {
+            std::thread::sleep(next.saturating_duration_since(Instant::now()));
         }
-        target.wait_for_next(n_served, PATIENCE)
+        *last = Some(Instant::now());
+        swallow(address, encoding)?;
+        if target.n_served() != n_served + 1 {
+            bail!("the target was not asked");
+        }
+        Ok(())
     }
 
     /// How many samples it delivered of each page that the target gave; its own about the scrape are among them.
-    pub(super) fn n_samples(&self, target: &Target) -> Result<f64> {
+    ///
+    /// The copier delivers what came.
+    pub(super) fn n_samples(&self, target: &Target, n_given: usize) -> Result<f64> {
         let (page, series) = match self {
+            Self::Copying { .. } => return Ok(f64::from(u32::try_from(n_given)?)),
             Self::Asked { exporter, .. } => {
                 let series = "scrape_samples_post_metric_relabeling{job=\"cadvisor\"";
                 return number(&exporter.scrape()?, series);

@@ -3,15 +3,18 @@
 //! One after the other they scrape the same page with the same rules every two seconds, in rounds, so that whatever else
 //! the machine does hits all of them. What is measured is the whole process, from `/proc/<pid>/stat`: Podmeter fetches,
 //! labels and serves to a client that reads; vmagent fetches, labels and writes to a receiver that swallows; Prometheus
-//! fetches, labels and stores. The page is never compressed on its way to them, which spares the two others a gunzip.
+//! fetches, labels and stores. The page is uncompressed for all of them, and in rows of their own it comes to the two
+//! others as a kubelet sends it: they ask for gzip, and nothing can be set that they do not; Podmeter asks for none.
+//! Beside them stands a process that only copies the page, from one socket to another.
 
 mod cadvisor;
 mod contestant;
+pub(super) mod copier;
 mod server;
 mod table;
 
 use std::{
-    fs,
+    env, fs,
     sync::Arc,
     thread,
     time::{Duration, SystemTime, UNIX_EPOCH},
@@ -67,6 +70,8 @@ pub(super) fn run(options: &Options) -> Result<()> {
         sink: server::sink()?,
         without_probes: probes::none(&podmeter)?,
         podmeter,
+        xtask: env::current_exe().context("this program has no path")?,
+        packed: server::packed(&page)?,
     };
     let mut rounds: Vec<(Contestant, Vec<Round>)> =
         Contestant::ALL.into_iter().map(|contestant| (contestant, Vec::new())).collect();
@@ -99,7 +104,8 @@ fn round(
     page: &Arc<FullPage>,
     n_scrapes: u32,
 ) -> Result<Round> {
-    let target = Target::start(Arc::clone(page))?;
+    let packed = contestant.takes_gzip().then(|| Arc::clone(&place.packed));
+    let target = Target::start(Arc::clone(page), packed)?;
     let mut running = contestant.start(place, &target)?;
     thread::sleep(SETTLE);
     let before = running.process().cpu()?;
@@ -120,5 +126,6 @@ fn round(
     // Those that ask by themselves may have done so once more where the machine is busy.
     let n_scrapes = u32::try_from(n_served)?;
     let memory = running.process().memory()?;
-    Ok(Round { cold, used, n_scrapes, memory, n_samples: running.n_samples(&target)? })
+    let n_samples = running.n_samples(&target, page.n_samples())?;
+    Ok(Round { cold, used, n_scrapes, memory, n_samples })
 }

@@ -98,6 +98,17 @@ pub(super) fn written(all: &[(Contestant, Vec<Round>)]) -> String {
     ));
     let of_prometheus = podmeter.cpu() / prometheus.cpu();
     text.push_str(&ratio("CPU per scrape, of Prometheus'", of_prometheus, OF_PROMETHEUS));
+    if let Some(copier) = of(Contestant::Copier) {
+        text.push_str(&of_sockets(copier.cpu(), prometheus.cpu()));
+    }
+    for (name, other) in [
+        ("vmagent's", of(Contestant::VmagentOfGzip)),
+        ("Prometheus'", of(Contestant::PrometheusOfGzip)),
+    ] {
+        if let Some(other) = other {
+            text.push_str(&of_gzip(name, podmeter.cpu() / other.cpu()));
+        }
+    }
     text.push_str(&ratio(
         "first scrape, of vmagent's",
         podmeter.cold / vmagent.cold,
@@ -110,6 +121,20 @@ pub(super) fn written(all: &[(Contestant, Vec<Round>)]) -> String {
         verdict(podmeter.peak_bytes <= MAX_PEAK_BYTES)
     );
     text + &memory
+}
+
+fn of_sockets(copier: f64, prometheus: f64) -> String {
+    format!(
+        "* sockets alone, which a copy of the page costs: {:.1} ms, {:.2} of Prometheus'\n",
+        copier * 1e3,
+        copier / prometheus
+    )
+}
+
+fn of_gzip(name: &str, ratio: f64) -> String {
+    format!(
+        "* CPU per scrape, of {name} with the page as a kubelet sends it, in gzip: {ratio:.2}\n"
+    )
 }
 
 fn row(name: &str, sum: &Sum, vmagent: &Sum, prometheus: &Sum) -> String {
