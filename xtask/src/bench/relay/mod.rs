@@ -3,9 +3,10 @@
 //! One after the other they scrape the same page with the same rules every two seconds, in rounds, so that whatever else
 //! the machine does hits all of them. What is measured is the whole process, from `/proc/<pid>/stat`: Podmeter fetches,
 //! labels and serves to a client that reads; vmagent fetches, labels and writes to a receiver that swallows; Prometheus
-//! fetches, labels and stores. The page is uncompressed for all of them, and in rows of their own it comes to the two
-//! others as a kubelet sends it: they ask for gzip, and nothing can be set that they do not; Podmeter asks for none.
-//! Beside them stands a process that only copies the page, from one socket to another.
+//! fetches, labels and stores. The target's timestamps are left out by all: Prometheus would refuse those that stand
+//! still, sample by sample, which costs it several times as much. The page is uncompressed for all of them, and in rows
+//! of their own it comes to the two others as a kubelet sends it: they ask for gzip unless they are told not to; Podmeter
+//! asks for none. Beside them stands a process that only copies the page, from one socket to another.
 
 mod cadvisor;
 mod contestant;
