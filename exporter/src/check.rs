@@ -252,7 +252,7 @@ async fn sources(agent: &std::sync::Arc<Agent>) -> Vec<Finding> {
 }
 
 /// How the one scrape of a target went; it is part of the collection before.
-fn target((job, last): (&str, Option<LastScrape>)) -> Option<Finding> {
+fn target((job, last): (String, Option<LastScrape>)) -> Option<Finding> {
     let LastScrape { duration, error, remark, .. } = last?;
     let subject = format!("target {job}");
     if let Some(remark) = remark {

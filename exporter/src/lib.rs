@@ -37,4 +37,5 @@ pub mod server;
 pub mod check;
 pub mod cli;
 pub mod relabel;
+pub mod reload;
 pub mod serve;

@@ -4,7 +4,6 @@ use std::{
     env,
     io::{self, IsTerminal as _, Write as _},
     net::TcpListener,
-    path::Path,
     process::ExitCode,
 };
 
@@ -18,7 +17,7 @@ use podmeter::{
     cgroup::hierarchy::Hierarchy,
     check,
     cli::{Cli, Command, Common},
-    config::Config,
+    config::{Config, origin::Origin},
     encode::{self, Format},
     memory, relabel, serve,
     server::{self, ServerError},
@@ -52,28 +51,31 @@ fn execute(command: Command) -> anyhow::Result<ExitCode> {
     confine::no_new_privileges()?;
     match command {
         Command::Run(common) => {
-            let config = load_common(&common)?;
+            let origin = origin(common);
+            let loaded = origin.load()?;
             // The port may be one that takes a capability.
-            let listener = server::listen(config.listen)?;
-            let privileged = confine(&config)?;
-            runtime()?.block_on(serve::run(config, listener, privileged))?;
+            let listener = server::listen(loaded.config.listen)?;
+            let privileged = confine(&loaded.config)?;
+            runtime()?.block_on(serve::run(origin, loaded, listener, privileged))?;
             Ok(ExitCode::SUCCESS)
         }
         Command::Collect(common) => {
-            let config = load_common(&common)?;
+            let config = origin(common).load()?.config;
             let privileged = confine(&config)?;
             runtime()?.block_on(collect(&config, &privileged))?;
             Ok(ExitCode::SUCCESS)
         }
         Command::Check(common) => {
-            let config = load_common(&common)?;
+            let config = origin(common).load()?.config;
             let listener = server::listen(config.listen);
             let privileged = confine(&config)?;
             runtime()?.block_on(report(&config, listener, &privileged))
         }
         Command::Relabel(args) => {
             confine::drop_all()?;
-            let config = load(args.config.as_deref())?;
+            let origin =
+                Origin { file: args.config.clone(), web_config_file: None, ebpf_log: EbpfLog::Off };
+            let config = origin.load()?.config;
             relabel::run(&config, &args, &mut io::stdout().lock())?;
             Ok(ExitCode::SUCCESS)
         }
@@ -90,21 +92,10 @@ fn confine(config: &Config) -> anyhow::Result<Privileged> {
     Ok(privileged)
 }
 
-fn load(path: Option<&Path>) -> anyhow::Result<Config> {
-    let mut config = Config::load(path)?;
-    config.find_local_targets()?;
-    Ok(config)
-}
-
-fn load_common(common: &Common) -> anyhow::Result<Config> {
-    let mut config = load(common.config.as_deref())?;
-    if let Some(path) = &common.web_config_file {
-        config.web.config_file = Some(path.clone());
-    }
-    if common.ebpf_log {
-        config.ebpf_log = EbpfLog::On;
-    }
-    Ok(config)
+/// Where the configuration comes from.
+fn origin(common: Common) -> Origin {
+    let ebpf_log = if common.ebpf_log { EbpfLog::On } else { EbpfLog::Off };
+    Origin { file: common.config, web_config_file: common.web_config_file, ebpf_log }
 }
 
 /// Two workers are plenty: a scrape is a few milliseconds of work, a few times a minute.

@@ -17,17 +17,18 @@ use tokio::{
 use tracing::{debug, info, warn};
 
 use crate::{
-    agent::{Agent, CollectionError, ScrapeRequest, SourceRun, StartError},
+    agent::{Agent, CollectionError, ConfigStatus, ScrapeRequest, SourceRun, StartError},
     attribution::kubernetes::{
         Access, KubernetesStatus, SyncState,
         review::{Review, Reviewer},
     },
     caps::privileged::Privileged,
-    config::Config,
+    config::origin::{Loaded, Origin},
     demand::{Demand, DemandError},
     error_chain::one_line,
     page::Page,
     paths::HostPaths,
+    reload,
     server::{
         Server, ServerError,
         app::{
@@ -69,12 +70,15 @@ pub enum RunError {
 
 /// Serves until SIGTERM or SIGINT, then lets running requests finish. Requests that come early wait for the start.
 pub async fn run(
-    config: Config,
+    origin: Origin,
+    Loaded { config, text }: Loaded,
     listener: TcpListener,
     privileged: Privileged,
 ) -> Result<(), RunError> {
     let began = Instant::now();
     let stop = stop_signal().map_err(RunError::Signals)?;
+    // From now on a SIGHUP ends nothing; one that comes during the start is heard after it.
+    let hangup = signal(SignalKind::hangup()).map_err(RunError::Signals)?;
     let web = match config.web.config_file.clone() {
         Some(path) => task::spawn_blocking(move || Web::load(&path)).await??,
         None => Web::none(),
@@ -96,6 +100,7 @@ pub async fn run(
     let agent = task::spawn_blocking(move || Agent::start(&config, &privileged)).await??;
     let url = format!("{scheme}://{}/metrics", reachable(address));
     info!(%address, start = ?began.elapsed(), "serving {url}");
+    let reloads = task::spawn(reload::follow(Arc::clone(&agent), origin, text, hangup));
     let node = Node {
         agent,
         kernel: kernel(&paths),
@@ -103,6 +108,7 @@ pub async fn run(
         has_warned_of_review: AtomicBool::new(false),
     };
     server.serve(Arc::new(node), stop).await;
+    reloads.abort();
     info!("stopped");
     Ok(())
 }
@@ -144,9 +150,10 @@ impl App for Node {
     fn landing(&self) -> Landing {
         Landing {
             version: env!("CARGO_PKG_VERSION").into(),
-            node_name: self.agent.node_name().into(),
+            node_name: self.agent.node_name(),
             kernel: self.kernel.clone(),
             uptime: self.agent.started().elapsed(),
+            configuration: configuration_facts(&self.agent.config_status()),
             kubernetes: kubernetes_facts(self.agent.kubernetes().as_ref()),
             probes: self.agent.probes().iter().map(probe_state).collect(),
             sources: self.agent.runs().into_iter().map(source_state).collect(),
@@ -214,6 +221,16 @@ fn probe_state(status: &ProbeStatus) -> ProbeState {
     ProbeState { name: status.name.into(), attachment }
 }
 
+fn configuration_facts(status: &ConfigStatus) -> Vec<Fact> {
+    let ago = |at: Instant| format!("{} s ago", at.elapsed().as_secs());
+    let fact = |name: &str, text, is_well| Fact { name: name.into(), text, is_well };
+    let mut facts = vec![fact("in force since", ago(status.since), true)];
+    if let Some((at, error)) = &status.refused {
+        facts.push(fact("refused", format!("{error} ({})", ago(*at)), false));
+    }
+    facts
+}
+
 fn kubernetes_facts(status: Option<&KubernetesStatus>) -> Vec<Fact> {
     let Some(status) = status else {
         return Vec::new();
@@ -253,7 +270,7 @@ fn source_state(run: SourceRun) -> SourceState {
     }
 }
 
-fn target_state((job, last): (&str, Option<LastScrape>)) -> SourceState {
+fn target_state((job, last): (String, Option<LastScrape>)) -> SourceState {
     let outcome = |last: &LastScrape| match (&last.error, last.remark) {
         (None, Some(Remark::NotFound)) => Outcome::NoData,
         (None, Some(Remark::SameAsKubelet) | None) => Outcome::Success,
@@ -267,7 +284,7 @@ fn target_state((job, last): (&str, Option<LastScrape>)) -> SourceState {
     let remark = last.as_ref().and_then(|last| last.remark);
     let error = last.and_then(|last| last.last_error);
     SourceState {
-        name: job.into(),
+        name: job,
         last_run: run,
         last_error: error.map(|(at, message)| SourceError { message, age: at.elapsed() }),
         remark: remark.map(|remark| remark.as_str().into()),

@@ -1,8 +1,9 @@
 //! `podmeter run` as a process of its own.
 
 use std::{
+    fs,
     io::{BufRead as _, BufReader, Read as _},
-    path::Path,
+    path::{Path, PathBuf},
     process::{ChildStderr, Command, ExitStatus, Stdio},
 };
 
@@ -14,13 +15,20 @@ use crate::{
     tools::{Process, write},
 };
 
+/// A configuration that serves on a free port.
+#[must_use]
+pub fn with_listen(config: &str) -> String {
+    format!("listen: 127.0.0.1:0\n{config}")
+}
+
 /// A running Podmeter on a port of its own.
 #[derive(Debug)]
 pub struct Exporter {
     process: Process,
     url: String,
     stderr: BufReader<ChildStderr>,
-    _config: TempDir,
+    dir: TempDir,
+    file: PathBuf,
 }
 
 impl Exporter {
@@ -32,10 +40,16 @@ impl Exporter {
 
     /// The same by a command that executes the binary.
     #[must_use]
-    pub fn start_by(mut command: Command, config: &str) -> Self {
+    pub fn start_by(command: Command, config: &str) -> Self {
         let dir = tempfile::tempdir().expect("a temporary folder");
-        let config = write(dir.path(), "podmeter.yaml", &format!("listen: 127.0.0.1:0\n{config}"));
-        command.arg("run").arg("--config").arg(config).stderr(Stdio::piped());
+        let file = write(dir.path(), "podmeter.yaml", &with_listen(config));
+        Self::start_in(command, dir, file)
+    }
+
+    /// The same with a file of a folder, which has `listen` as [`with_listen`] gives it.
+    #[must_use]
+    pub fn start_in(mut command: Command, dir: TempDir, file: PathBuf) -> Self {
+        command.arg("run").arg("--config").arg(&file).stderr(Stdio::piped());
         let mut process = Process::start(&mut command);
         let stderr = process.child().stderr.take().expect("standard error is piped");
         let mut stderr = BufReader::new(stderr);
@@ -52,7 +66,24 @@ impl Exporter {
                 break format!("http{base}");
             }
         };
-        Self { process, url, stderr, _config: dir }
+        Self { process, url, stderr, dir, file }
+    }
+
+    /// Its configuration file.
+    #[must_use]
+    pub fn file(&self) -> &Path {
+        &self.file
+    }
+
+    /// The folder that the file is in, or is reached by.
+    #[must_use]
+    pub fn dir(&self) -> &Path {
+        self.dir.path()
+    }
+
+    /// Writes the configuration file in place.
+    pub fn configure(&self, config: &str) {
+        fs::write(&self.file, with_listen(config)).expect("the file can be written");
     }
 
     /// The URL of a path.

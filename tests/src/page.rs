@@ -59,6 +59,11 @@ impl TestAgent {
         Self { runtime, agent }
     }
 
+    /// Gives it another configuration, which it must take.
+    pub fn reload(&self, config: Config) {
+        self.runtime.block_on(self.agent.reload(Ok(config))).expect("it is taken");
+    }
+
     /// Collects a page.
     #[must_use]
     pub fn collect(&self) -> TestPage {

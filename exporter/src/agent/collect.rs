@@ -8,7 +8,7 @@ use std::{
 use tokio::{sync, task};
 use tracing::{debug, warn};
 
-use super::{Agent, CollectionError, Naming, ScrapeRequest, shared::begun_since};
+use super::{Agent, CollectionError, Naming, ScrapeRequest, active::Active, shared::begun_since};
 use crate::{
     attribution::Snapshot,
     cgroup::follow::Followed,
@@ -23,7 +23,7 @@ use crate::{
 
 /// How long after the start a collection waits for the names of the pods, so that a new Podmeter goes on with the series
 /// of the one before it.
-const NAMES_GRACE: Duration = Duration::from_secs(5);
+pub(super) const NAMES_GRACE: Duration = Duration::from_secs(5);
 
 impl Agent {
     /// Collects everything now.
@@ -62,20 +62,23 @@ impl Agent {
         if let Some(page) = begun_since(last.as_ref(), request.asked) {
             return page;
         }
-        if let Some(kubernetes) = &self.kubernetes {
-            kubernetes.wait_settled(self.started + NAMES_GRACE).await;
+        if let Some(pods) = &self.active().kubernetes {
+            pods.api.wait_settled(self.started + NAMES_GRACE).await;
         }
+        let one_configuration = self.pages_made.read().await;
         let began = Instant::now();
-        let page = Arc::new(self.make_page(request, now).await);
+        let page = Arc::new(self.make_page(&self.active(), request, now).await);
+        drop(one_configuration);
         *last = Some((began, Arc::downgrade(&page)));
         debug!(n_series = page.n_series(), duration = ?began.elapsed(), "collected");
         page
     }
 
-    async fn make_page(&self, request: &ScrapeRequest, now: Instant) -> Page {
+    async fn make_page(&self, active: &Active, request: &ScrapeRequest, now: Instant) -> Page {
         let ScrapeRequest { demand, asked, time_limit } = request;
+        let slots = || active.probe_slots().iter().chain(&self.host_slots);
         let wanted: Vec<SourceSlot> =
-            self.slots.iter().filter(|slot| demand.wants_source(slot.name())).cloned().collect();
+            slots().filter(|slot| demand.wants_source(slot.name())).cloned().collect();
         let turn = if wanted.is_empty() {
             self.gathering.try_lock().ok()
         } else {
@@ -84,57 +87,58 @@ impl Agent {
         // While another collection asks sources, nothing is freed that they may still count for.
         let before = if turn.is_some() {
             let refreshed = self.cgroups.refresh(now).await;
-            self.slots.iter().for_each(|slot| slot.add_freed(&refreshed.freed));
+            slots().for_each(|slot| slot.add_freed(&refreshed.freed));
             refreshed
         } else {
             self.cgroups.catch_up(now).await
         };
         let pods: SharedPods = {
             let mut naming = self.naming();
-            self.name_pods(&mut naming.snapshot, &before);
+            name_pods(active, &mut naming.snapshot, &before);
             let Naming { labeller, snapshot } = &mut *naming;
             labeller.relay_pods(snapshot)
         };
         let deadline = *asked + *time_limit;
         let (own, scraped) = tokio::join!(
-            self.own_families(demand, &wanted, turn, before, now, *time_limit),
-            self.targets.scrape(&pods, |job| demand.wants_job(job), deadline),
+            self.own_families(active, request, &wanted, turn, before, now),
+            active.targets.scrape(&pods, |job| demand.wants_job(job), deadline),
         );
-        self.merge(demand, own, scraped)
+        self.merge(active, demand, own, scraped)
     }
 
     /// What the sources that are wanted give, with its labels.
     async fn own_families(
         &self,
-        demand: &Demand,
+        active: &Active,
+        ScrapeRequest { demand, time_limit, .. }: &ScrapeRequest,
         wanted: &[SourceSlot],
         turn: Option<sync::MutexGuard<'_, ()>>,
         before: Followed,
         now: Instant,
-        time_limit: Duration,
     ) -> Vec<PageFamily> {
         if wanted.is_empty() {
             drop(turn);
-            return self.label(demand, Vec::new(), &before);
+            return self.label(active, demand, Vec::new(), &before);
         }
-        let gathered = gather(wanted, &before.tree, SOURCE_TIMEOUT.min(time_limit)).await;
+        let gathered = gather(wanted, &before.tree, SOURCE_TIMEOUT.min(*time_limit)).await;
         // A cgroup that was made meanwhile is in the maps already: in the remainder it would be counted for ever.
         let after = self.cgroups.catch_up(now).await;
-        self.name_pods(&mut self.naming().snapshot, &after);
-        let families = self.label(demand, gathered, &after);
+        name_pods(active, &mut self.naming().snapshot, &after);
+        let families = self.label(active, demand, gathered, &after);
         drop(turn);
         families
     }
 
     fn label(
         &self,
+        active: &Active,
         demand: &Demand,
         gathered: Vec<Gathered>,
         followed: &Followed,
     ) -> Vec<PageFamily> {
         let mut naming = self.naming();
         let Naming { labeller, snapshot } = &mut *naming;
-        let mut families = match &self.kubernetes {
+        let mut families = match &active.kubernetes {
             Some(_) if demand.wants_source(POD_STATE) => pod_state::families(snapshot.pods()),
             _ => Vec::new(),
         };
@@ -159,7 +163,13 @@ impl Agent {
         labelled.families
     }
 
-    fn merge(&self, demand: &Demand, own: Vec<PageFamily>, scraped: Vec<Scraped>) -> Page {
+    fn merge(
+        &self,
+        active: &Active,
+        demand: &Demand,
+        own: Vec<PageFamily>,
+        scraped: Vec<Scraped>,
+    ) -> Page {
         for one in &scraped {
             self.metrics.record_target(one);
         }
@@ -167,17 +177,18 @@ impl Agent {
         {
             let mut naming = self.naming();
             let Naming { labeller, snapshot } = &mut *naming;
-            if let Some(status) = self.kubernetes() {
+            if let Some(pods) = &active.kubernetes {
+                let status = pods.api.status();
                 self.metrics.record_kubernetes(&status, labeller.label_losses(), Instant::now());
             }
             if demand.wants_source(SELF) {
                 families.extend(labeller.label(self.metrics.families(), snapshot).families);
             }
         }
-        families.extend(self.targets.meta_families(&scraped));
+        families.extend(active.targets.meta_families(&scraped));
         let relayed = scraped.into_iter().filter_map(|scraped| Some(scraped.result.ok()?.page));
-        let hasher = self.targets.hasher();
-        let page = match &self.own_relay {
+        let hasher = active.targets.hasher();
+        let page = match &active.own_relay {
             None => Page::merged(families, relayed.collect(), hasher),
             Some(relay) => {
                 let own = self.relabel(relay, families);
@@ -206,17 +217,17 @@ impl Agent {
         }
     }
 
-    /// Brings the snapshot up to the cgroups and to the pods.
-    fn name_pods(&self, snapshot: &mut Snapshot, followed: &Followed) {
-        snapshot.follow(&followed.tree);
-        if let Some(kubernetes) = &self.kubernetes {
-            let uids = snapshot.pod_uids();
-            let pods = kubernetes.view(|uid| uids.contains(uid));
-            snapshot.name(pods, &followed.tree);
-        }
-    }
-
-    fn naming(&self) -> MutexGuard<'_, Naming> {
+    pub(super) fn naming(&self) -> MutexGuard<'_, Naming> {
         self.naming.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Brings the snapshot up to the cgroups and to the pods.
+fn name_pods(active: &Active, snapshot: &mut Snapshot, followed: &Followed) {
+    snapshot.follow(&followed.tree);
+    if let Some(pods) = &active.kubernetes {
+        let uids = snapshot.pod_uids();
+        let view = pods.api.view(|uid| uids.contains(uid));
+        snapshot.name(view, &followed.tree);
     }
 }

@@ -1,63 +1,62 @@
 //! The running whole: cgroups, sources and labels, and one collection after another that makes a page of them.
 
+mod active;
 mod cgroups;
 mod collect;
+mod reload;
 mod shared;
 
 use std::{
     fs,
-    sync::{Arc, Mutex, PoisonError},
+    sync::{Arc, Mutex, PoisonError, RwLock},
     time::{Duration, Instant},
 };
 
 use tokio::{sync, task};
 use tracing::warn;
 
-use self::{cgroups::Cgroups, shared::SharedPages};
+pub use self::reload::{ConfigStatus, ReloadError};
+use self::{active::Active, cgroups::Cgroups, shared::SharedPages};
 use crate::{
     attribution::{
         Snapshot,
-        kubernetes::{Access, Kubernetes, KubernetesStatus, Settings, node_name},
+        kubernetes::{KubernetesStatus, node_name},
     },
     caps::privileged::{Lost, Privileged},
     cgroup::start,
-    config::{Config, Enabled, local::LocalTargets},
+    config::{Config, local::LocalTargets},
     demand::{self, Demand, Offer},
     error_chain::one_line,
-    labelling::{
-        Labeller,
-        relabel::{Rules, RulesError},
-        relay::own::OwnRelay,
-    },
-    memory,
+    labelling::{Labeller, relabel::RulesError},
     source::{
         gather::{Gathered, SourceSlot},
         host::{self, HOST},
-        privileged::PrivilegedSource,
-        probe::{self, HookKind, PROBES, ProbeHost, ProbeStatus},
+        probe::{PROBES, ProbeStatus},
     },
-    targets::{LastScrape, Targets},
+    targets::LastScrape,
     telemetry::{SelfMetrics, TelemetryError},
 };
 
 /// Podmeter without its server: what `run` serves and `collect` prints.
 pub struct Agent {
     metrics: SelfMetrics,
-    probes: Vec<ProbeStatus>,
-    slots: Vec<SourceSlot>,
-    targets: Targets,
-    local_targets: LocalTargets,
+    privileged: Privileged,
+    /// What the configuration in force has made.
+    active: RwLock<Arc<Active>>,
+    /// Read while a page is made, written while another configuration comes into force.
+    pages_made: sync::RwLock<()>,
+    /// Held by the one reload that is under way.
+    reloading: sync::Mutex<()>,
+    config_status: Mutex<ConfigStatus>,
+    /// The readers of the host's files, which no configuration switches off.
+    host_slots: Vec<SourceSlot>,
     cgroups: Cgroups,
     /// Why no cgroup can be measured, if none can.
     no_cgroups: Option<String>,
-    kubernetes: Option<Kubernetes>,
-    node_name: String,
     naming: Mutex<Naming>,
     /// Held by the one collection that asks sources; targets may be asked for several pages at once.
     gathering: sync::Mutex<()>,
     pages: SharedPages,
-    /// Only where the page has rules.
-    own_relay: Option<Mutex<OwnRelay>>,
     runs: Mutex<Vec<SourceRun>>,
     started: Instant,
 }
@@ -126,58 +125,46 @@ impl Agent {
     /// This blocks for as long as the kernel's types take to parse, some tenths of a second. It needs a runtime.
     /// What needs capabilities is done on the privileged thread.
     pub fn start(config: &Config, privileged: &Privileged) -> Result<Arc<Self>, StartError> {
-        let node_name = find_node_name(config);
-        let kubernetes = start_kubernetes(config, &node_name)?;
-        let mut metrics = SelfMetrics::new(env!("CARGO_PKG_VERSION"))?;
-        if kubernetes.is_some() {
-            metrics.follow_kubernetes()?;
-        }
-        let host = ProbeHost { ebpf_log: config.ebpf_log, ..ProbeHost::find(&config.paths) };
-        let switches = config.probes.clone();
-        let start_probes =
-            move || probe::start(&host, HookKind::ALL, |probe| switches.enabled(probe));
-        let (probe_sources, probes) = privileged.run(start_probes)?;
-        memory::give_back_freed();
-        metrics.record_probes(&probes);
+        let metrics = SelfMetrics::new(env!("CARGO_PKG_VERSION"))?;
+        let active = Active::make(config.clone(), None, privileged)?;
+        metrics.follow_kubernetes(active.kubernetes.is_some())?;
+        metrics.record_probes(&active.probes);
+        metrics.record_config(Some(reload::seconds_since_epoch()));
         let (follower, hierarchy, no_cgroups) =
             match start::follow(&config.paths, config.max_cgroups, privileged) {
                 Ok((follower, hierarchy)) => (Some(follower), Some(hierarchy), None),
                 Err(reason) => (None, None, Some(reason)),
             };
-        let mut slots = Vec::new();
-        let confined = |probe| Box::new(PrivilegedSource::new(probe, privileged.clone()));
-        slots.extend(probe_sources.into_iter().map(|probe| SourceSlot::new(confined(probe))));
-        slots.extend(
-            host::start(hierarchy.as_ref(), &config.paths).into_iter().map(SourceSlot::new),
-        );
-        let runs = slots.iter().map(|slot| SourceRun::none(slot.name())).collect();
-        let external: Vec<_> = config.external_labels.clone().into_iter().collect();
-        let rules = Arc::new(Rules::new(&config.relabel_configs)?);
-        let targets = Targets::new(&config.scrape_configs, &rules, &external, &node_name)?;
-        let (own_relay, external) = if rules.is_empty() {
-            (None, external)
-        } else {
-            let relay = OwnRelay::new(rules, external, targets.hasher().clone());
-            (Some(Mutex::new(relay)), Vec::new())
-        };
-        let labeller = Labeller::new(external, config.kubernetes.labels.clone());
+        let host_slots: Vec<_> = host::start(hierarchy.as_ref(), &config.paths)
+            .into_iter()
+            .map(SourceSlot::new)
+            .collect();
+        let slots = active.probe_slots().iter().chain(&host_slots);
+        let runs = slots.map(|slot| SourceRun::none(slot.name())).collect();
+        let labeller =
+            Labeller::new(active.own_external_labels(), config.kubernetes.labels.clone());
+        let now = Instant::now();
         Ok(Arc::new(Self {
             metrics,
-            probes,
-            slots,
-            targets,
-            local_targets: config.local_targets,
+            privileged: privileged.clone(),
+            active: RwLock::new(Arc::new(active)),
+            pages_made: sync::RwLock::default(),
+            reloading: sync::Mutex::default(),
+            config_status: Mutex::new(ConfigStatus { since: now, refused: None }),
+            host_slots,
             cgroups: Cgroups::new(follower),
             no_cgroups,
-            kubernetes,
-            node_name,
             naming: Mutex::new(Naming { snapshot: Snapshot::default(), labeller }),
             gathering: sync::Mutex::default(),
             pages: SharedPages::default(),
-            own_relay,
             runs: Mutex::new(runs),
-            started: Instant::now(),
+            started: now,
         }))
+    }
+
+    /// What the configuration in force has made; it stays whole for whoever has it.
+    fn active(&self) -> Arc<Active> {
+        Arc::clone(&self.active.read().unwrap_or_else(PoisonError::into_inner))
     }
 
     /// What a scrape can ask for.
@@ -186,7 +173,7 @@ impl Agent {
         let readers = HOST.iter().map(|reader| reader.name);
         Offer {
             sources: probes.chain(readers).chain([demand::POD_STATE, demand::SELF]).collect(),
-            jobs: self.targets.jobs().map(str::to_owned).collect(),
+            jobs: self.active().targets.jobs().map(str::to_owned).collect(),
         }
     }
 
@@ -196,18 +183,20 @@ impl Agent {
     }
 
     /// How each target's last scrape went, by job, in the order of the configuration.
-    pub fn last_scrapes(&self) -> Vec<(&str, Option<LastScrape>)> {
-        self.targets.last_scrapes()
+    pub fn last_scrapes(&self) -> Vec<(String, Option<LastScrape>)> {
+        let active = self.active();
+        let scrapes = active.targets.last_scrapes().into_iter();
+        scrapes.map(|(job, last)| (job.to_owned(), last)).collect()
     }
 
     /// Where the targets come from.
     pub fn local_targets(&self) -> LocalTargets {
-        self.local_targets
+        self.active().config.local_targets
     }
 
-    /// What became of each probe at start.
-    pub fn probes(&self) -> &[ProbeStatus] {
-        &self.probes
+    /// What became of each probe when it was switched on.
+    pub fn probes(&self) -> Vec<ProbeStatus> {
+        self.active().probes.clone()
     }
 
     /// Why no cgroup can be measured, if none can.
@@ -217,12 +206,12 @@ impl Agent {
 
     /// How it stands with the Kubernetes API; `None` where it is not asked.
     pub fn kubernetes(&self) -> Option<KubernetesStatus> {
-        self.kubernetes.as_ref().map(Kubernetes::status)
+        self.active().kubernetes.as_ref().map(|pods| pods.api.status())
     }
 
     /// The name of this node.
-    pub fn node_name(&self) -> &str {
-        &self.node_name
+    pub fn node_name(&self) -> String {
+        self.active().node_name.clone()
     }
 
     /// Podmeter's own counters.
@@ -276,24 +265,4 @@ impl SourceRun {
 pub fn find_node_name(config: &Config) -> String {
     let hostname = config.paths.proc.join("sys/kernel/hostname");
     node_name(config.node_name.as_deref(), || fs::read_to_string(hostname))
-}
-
-/// Begins to follow the pods, if that is asked for and there is a way to.
-fn start_kubernetes(config: &Config, node: &str) -> Result<Option<Kubernetes>, StartError> {
-    let kubernetes = &config.kubernetes;
-    if kubernetes.enabled == Enabled::Never {
-        return Ok(None);
-    }
-    let Some(access) = Access::find(kubernetes.kubeconfig.as_deref()) else {
-        return match kubernetes.enabled {
-            Enabled::Always => Err(StartError::NoAccess),
-            Enabled::Auto | Enabled::Never => Ok(None),
-        };
-    };
-    Ok(Some(Kubernetes::start(Settings {
-        access,
-        node: node.into(),
-        wanted: kubernetes.labels.wanted(kubernetes.pod_state),
-        refresh: kubernetes.metadata_refresh,
-    })))
 }

@@ -6,7 +6,7 @@
 pub mod confine;
 pub mod privileged;
 
-use std::fmt;
+use std::{fmt, fs};
 
 use caps::{CapSet, Capability};
 use procfs::sys::kernel::Version;
@@ -104,6 +104,15 @@ pub const NEEDS: &[Need] = &[
         grant: Grant::Extra,
     },
     Need {
+        capability: Capability::CAP_SYS_ADMIN,
+        why: "attaches kprobes where `kernel.perf_event_paranoid` is above 2, as Ubuntu and old Debian kernels have \
+              it; fentry does without",
+        kernels: "with that setting",
+        whose: Whose::Some(&["cpu_throttle", "oom"]),
+        fate: Fate::Kept,
+        grant: Grant::Extra,
+    },
+    Need {
         capability: Capability::CAP_NET_BIND_SERVICE,
         why: "listens on a port below 1024",
         kernels: "any",
@@ -153,13 +162,15 @@ pub struct Machine {
     pub cgroups: Option<hierarchy::Version>,
     /// Whether maps are counted against the limit on locked memory.
     pub counts_maps: bool,
+    /// Whether performance events, and with them kprobes, are for `CAP_SYS_ADMIN` alone, as some distributions have it.
+    pub restricts_events: bool,
 }
 
 impl Machine {
     /// This machine, with this hierarchy of cgroups.
     #[must_use]
     pub fn find(cgroups: Option<hierarchy::Version>) -> Self {
-        Self { cgroups, counts_maps: counts_maps() }
+        Self { cgroups, counts_maps: counts_maps(), restricts_events: restricts_events() }
     }
 
     /// Whether a probe that needs it on some machine needs it on this one; what only the endpoint needs, it says by
@@ -168,6 +179,7 @@ impl Machine {
     pub fn asks_for(&self, need: &Need) -> bool {
         match need.capability {
             Capability::CAP_SYS_RESOURCE => self.counts_maps,
+            Capability::CAP_SYS_ADMIN => self.restricts_events,
             Capability::CAP_SYS_PTRACE => self.cgroups == Some(hierarchy::Version::V1),
             _ => need.whose != Whose::Endpoint,
         }
@@ -178,7 +190,9 @@ impl Machine {
     pub fn kept(&self, held: impl Fn(Capability) -> bool) -> Vec<Capability> {
         let kept = NEEDS.iter().filter(|need| need.fate == Fate::Kept && self.asks_for(need));
         let mut kept: Vec<_> = kept.map(|need| need.capability).collect();
-        if kept.iter().any(|capability| is_of_forerunner(*capability) && !held(*capability)) {
+        let stands_in =
+            |capability: &Capability| is_of_forerunner(*capability) && !held(*capability);
+        if kept.iter().any(stands_in) && !kept.contains(&FORERUNNER) {
             kept.push(FORERUNNER);
         }
         kept.retain(|capability| held(*capability));
@@ -215,6 +229,12 @@ impl fmt::Display for Whose {
 #[must_use]
 pub fn counts_maps() -> bool {
     Version::current().is_ok_and(|version| version < FREE_MAPS)
+}
+
+/// Whether the kernel knows a level above those of the original, and is at it.
+fn restricts_events() -> bool {
+    let level = fs::read_to_string("/proc/sys/kernel/perf_event_paranoid");
+    level.is_ok_and(|level| level.trim().parse::<i64>().is_ok_and(|level| level > 2))
 }
 
 /// Checks that the calling thread may load and attach what this probe needs.
@@ -275,8 +295,12 @@ mod tests {
         source::probe::{HookKind, PROBES},
     };
 
-    const NEW: Machine = Machine { cgroups: Some(Version::V2), counts_maps: false };
-    const OLD: Machine = Machine { cgroups: Some(Version::V1), counts_maps: true };
+    const NEW: Machine =
+        Machine { cgroups: Some(Version::V2), counts_maps: false, restricts_events: false };
+    const OLD: Machine =
+        Machine { cgroups: Some(Version::V1), counts_maps: true, restricts_events: false };
+    const UBUNTU: Machine =
+        Machine { cgroups: Some(Version::V2), counts_maps: false, restricts_events: true };
 
     #[test]
     fn sys_admin_or_both_of_the_finer_ones() {
@@ -305,6 +329,8 @@ mod tests {
         check(&OLD, &all, &[CAP_BPF, CAP_PERFMON, CAP_NET_ADMIN, CAP_SYS_PTRACE]);
         check(&NEW, &[], &[]);
         check(&NEW, &[CAP_SYS_ADMIN, CAP_BPF], &[CAP_BPF, CAP_SYS_ADMIN]);
+        check(&UBUNTU, &all, &[CAP_BPF, CAP_PERFMON, CAP_NET_ADMIN, CAP_SYS_ADMIN]);
+        check(&UBUNTU, &[CAP_SYS_ADMIN], &[CAP_SYS_ADMIN]);
     }
 
     #[test]
@@ -318,25 +344,29 @@ mod tests {
         check(&OLD, &["network", "oom"], &[CAP_SYS_RESOURCE, CAP_SYS_PTRACE]);
         check(&OLD, &["oom"], &[CAP_SYS_RESOURCE]);
         check(&OLD, &[], &[]);
+        check(&UBUNTU, &["oom"], &[CAP_SYS_ADMIN]);
+        check(&UBUNTU, &["tcp"], &[]);
     }
 
     /// What attaches to a cgroup is the network administrator's, and whoever is said to need something is a probe.
     #[test]
     fn the_table_agrees_with_the_probes() {
-        let to_cgroups: BTreeSet<_> = PROBES
-            .iter()
-            .filter(|probe| probe.hooks.iter().any(|hook| hook.kind == HookKind::CgroupSkb))
-            .map(|probe| probe.name)
-            .collect();
+        let by = |kind: HookKind| -> BTreeSet<_> {
+            let probes = PROBES.iter();
+            let probes = probes.filter(|probe| probe.hooks.iter().any(|hook| hook.kind == kind));
+            probes.map(|probe| probe.name).collect()
+        };
         let names: Vec<_> = PROBES.iter().map(|probe| probe.name).collect();
         for need in NEEDS {
             if let super::Whose::Some(probes) = need.whose {
                 assert!(probes.iter().all(|probe| names.contains(probe)), "{probes:?}");
             }
-            if need.capability == CAP_NET_ADMIN {
-                let said: BTreeSet<_> =
-                    names.iter().copied().filter(|probe| need.whose.has(probe)).collect();
-                assert_eq!(said, to_cgroups);
+            let said: BTreeSet<_> =
+                names.iter().copied().filter(|probe| need.whose.has(probe)).collect();
+            match need.capability {
+                CAP_NET_ADMIN => assert_eq!(said, by(HookKind::CgroupSkb)),
+                CAP_SYS_ADMIN => assert_eq!(said, by(HookKind::Kprobe)),
+                _ => {}
             }
         }
     }

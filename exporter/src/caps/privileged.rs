@@ -149,7 +149,7 @@ mod tests {
     fn what_it_keeps_is_not_what_others_have() {
         let read = || caps::read(None, caps::CapSet::Effective).unwrap();
         let before = read();
-        let machine = Machine { cgroups: None, counts_maps: false };
+        let machine = Machine { cgroups: None, counts_maps: false, restricts_events: false };
         let privileged = Privileged::start(Keep::Needed(machine), || {}).unwrap();
         let kept = machine.kept(|capability| before.contains(&capability));
         assert_eq!(privileged.run(read).unwrap(), kept.into_iter().collect());

@@ -24,7 +24,7 @@ pub const KEYS: &[Key] = &[
     Key {
         path: "listen",
         default: "`0.0.0.0:9643`",
-        doc: "IP address and port on which `/metrics`, `/healthz`, `/readyz` and `/` are served: `127.0.0.1:9643` is for this machine only, `${NODE_IP}:9643` for the node's own address.",
+        doc: "IP address and port on which `/metrics`, `/healthz`, `/readyz` and `/` are served: `127.0.0.1:9643` is for this machine only, `${NODE_IP}:9643` for the node's own address. A change needs a restart.",
     },
     Key {
         path: "web.config_file",
@@ -175,9 +175,13 @@ pub const KEYS: &[Key] = &[
         path: "cgroups.max_tracked",
         default: "`16384`",
         doc: "Most cgroups that are told apart, those that ended a short while ago included; what the kernel probes \
-              measure of the others is one remainder, `cgroup=\"(unresolved)\"`.",
+              measure of the others is one remainder, `cgroup=\"(unresolved)\"`. A change needs a restart.",
     },
-    Key { path: "paths.procfs", default: "`/proc`", doc: "Where the host's procfs is mounted." },
+    Key {
+        path: "paths.procfs",
+        default: "`/proc`",
+        doc: "Where the host's procfs is mounted. A change of `paths` needs a restart.",
+    },
     Key { path: "paths.sysfs", default: "`/sys`", doc: "Where the host's sysfs is mounted." },
     Key {
         path: "paths.cgroupfs",

@@ -7,8 +7,10 @@ mod expand;
 mod keys;
 mod kubernetes;
 pub mod local;
+pub mod origin;
 pub mod scrape;
 mod units;
+pub mod watch;
 pub mod web;
 
 use std::{
@@ -193,17 +195,9 @@ impl Default for Config {
 }
 
 impl Config {
-    /// Reads the file, or gives the defaults if there is none.
-    pub fn load(path: Option<&Path>) -> Result<Self, ConfigError> {
-        let Some(path) = path else {
-            return Ok(Self::default());
-        };
-        let read_error = |source| ConfigError::Read { path: path.into(), source };
-        if fs::metadata(path).map_err(read_error)?.len() > MAX_FILE_BYTES {
-            return Err(ConfigError::TooLarge { path: path.into() });
-        }
-        let text = fs::read_to_string(path).map_err(read_error)?;
-        Self::parse(&text, &path.display().to_string(), &|name| std::env::var(name).ok())
+    /// Parses the text of a file, with the variables of this process' environment.
+    pub fn parse_file(text: &str, file: &Path) -> Result<Self, ConfigError> {
+        Self::parse(text, &file.display().to_string(), &|name| std::env::var(name).ok())
     }
 
     /// Parses the text of `file`; `variable` looks up environment variables.
@@ -264,6 +258,15 @@ impl Config {
             ebpf_log: defaults.ebpf_log,
         })
     }
+}
+
+/// The text of the file.
+fn read(path: &Path) -> Result<String, ConfigError> {
+    let read_error = |source| ConfigError::Read { path: path.into(), source };
+    if fs::metadata(path).map_err(read_error)?.len() > MAX_FILE_BYTES {
+        return Err(ConfigError::TooLarge { path: path.into() });
+    }
+    fs::read_to_string(path).map_err(read_error)
 }
 
 /// What the values of a file are understood with.

@@ -8,7 +8,7 @@
 //! when one of its cgroups goes. Pure.
 
 use std::{
-    collections::{HashMap, HashSet},
+    collections::{HashMap, HashSet, hash_map::Entry},
     mem,
 };
 
@@ -72,9 +72,31 @@ impl Accumulator {
             })
             .collect()
     }
+
+    /// Gives the series other labels; where two then have the same, they are one from then on.
+    pub(super) fn rename(&mut self, rename: impl Fn(&Labels) -> Labels) {
+        for (labels, accumulated) in mem::take(&mut self.series) {
+            match self.series.entry(rename(&labels)) {
+                Entry::Vacant(vacant) => {
+                    vacant.insert(accumulated);
+                }
+                Entry::Occupied(mut taken) => taken.get_mut().join(accumulated),
+            }
+        }
+    }
 }
 
 impl Accumulated {
+    fn join(&mut self, other: Self) {
+        let Self { retired, current, previous, outlives } = other;
+        if let Some(retired) = retired {
+            add(&mut self.retired, &retired.into_value());
+        }
+        self.current.extend(current);
+        self.previous.extend(previous);
+        self.outlives |= outlives;
+    }
+
     fn is_alive(&self) -> bool {
         self.outlives || !self.current.is_empty()
     }

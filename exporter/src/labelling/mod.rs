@@ -7,6 +7,7 @@
 mod accumulate;
 mod exact;
 mod pod_labels;
+mod reconfigure;
 
 pub mod pod_state;
 pub mod relabel;

@@ -36,6 +36,16 @@ impl PodLabels {
         Self { rules, ..Self::default() }
     }
 
+    pub(super) fn rules(&self) -> &LabelRules {
+        &self.rules
+    }
+
+    /// The same pods under other rules; what was left out and cut stays counted.
+    pub(super) fn set_rules(&mut self, rules: LabelRules) {
+        self.rules = rules;
+        self.by_uid.clear();
+    }
+
     /// Brings the labels up to the pods of a snapshot; forgets all others.
     pub(super) fn follow(&mut self, pods: &PodView) {
         self.by_uid.retain(|_, entry| {

@@ -172,6 +172,8 @@ pub struct Landing {
     pub kernel: String,
     /// How long Podmeter has run.
     pub uptime: Duration,
+    /// Since when the configuration is in force, and why a later one is not.
+    pub configuration: Vec<Fact>,
     /// How it stands with the Kubernetes API, in rows of what and how.
     pub kubernetes: Vec<Fact>,
     /// Every probe, in the order to show.

@@ -17,6 +17,7 @@ pub(super) fn html(landing: &Landing, endpoint: &[Fact]) -> String {
         node_name,
         kernel,
         uptime,
+        configuration,
         kubernetes,
         probes,
         sources,
@@ -35,6 +36,7 @@ pub(super) fn html(landing: &Landing, endpoint: &[Fact]) -> String {
          <li><a href=\"/readyz\">/readyz</a>: whether Podmeter is ready, or why not</li>\n\
          </ul>\n\
          <h2>Endpoint</h2>\n{endpoint}\
+         <h2>Configuration</h2>\n{configuration}\
          <h2>Kubernetes API</h2>\n{kubernetes}\
          <h2>Probes</h2>\n{probes}\
          <h2>Sources</h2>\n{sources}\
@@ -46,6 +48,7 @@ pub(super) fn html(landing: &Landing, endpoint: &[Fact]) -> String {
         uptime = Span(*uptime),
         targets_from = Escaped(targets_from),
         endpoint = table(&["what", "state"], endpoint.iter().map(fact_row)),
+        configuration = table(&["what", "state"], configuration.iter().map(fact_row)),
         kubernetes = table(&["what", "state"], kubernetes.iter().map(fact_row)),
         probes = table(&["probe", "state", "hook, or why not"], probes.iter().map(probe_row)),
         sources = table(
@@ -191,6 +194,11 @@ mod tests {
             node_name: "<node> & \"co\"".to_owned(),
             kernel: "6.12.0-test".to_owned(),
             uptime: Duration::from_secs(3_700),
+            configuration: vec![Fact {
+                name: "refused".to_owned(),
+                text: "<key>".to_owned(),
+                is_well: false,
+            }],
             kubernetes: vec![Fact {
                 name: "pods forbidden".to_owned(),
                 text: "<no>".to_owned(),
@@ -241,6 +249,11 @@ mod tests {
             </ul>
             <h2>Endpoint</h2>
             <p>None.</p>
+            <h2>Configuration</h2>
+            <table>
+            <tr><th>what</th><th>state</th></tr>
+            <tr><td>refused</td><td class="bad">&lt;key&gt;</td></tr>
+            </table>
             <h2>Kubernetes API</h2>
             <table>
             <tr><th>what</th><th>state</th></tr>
@@ -278,13 +291,14 @@ mod tests {
             node_name: String::new(),
             kernel: String::new(),
             uptime: Duration::ZERO,
+            configuration: Vec::new(),
             kubernetes: Vec::new(),
             probes: Vec::new(),
             sources: Vec::new(),
             targets_from: String::new(),
             targets: Vec::new(),
         };
-        assert_eq!(html(&landing, &[]).matches("<p>None.</p>").count(), 5);
+        assert_eq!(html(&landing, &[]).matches("<p>None.</p>").count(), 6);
         assert!(!html(&landing, &[]).contains("<table>"));
     }
 }

@@ -71,8 +71,7 @@ pub struct Targets {
 struct Target {
     job: String,
     labels: Vec<(String, String)>,
-    timeout: Duration,
-    expected: Expected,
+    config: ScrapeConfig,
     /// Whether it ever answered.
     was_found: AtomicBool,
     /// Held while it is scraped; who finds it held waits, as long as it may.
@@ -142,15 +141,21 @@ pub struct Success {
 impl Targets {
     /// The targets that the configuration names; nothing is connected yet.
     ///
-    /// `page_rules` are applied behind those of each target.
+    /// `page_rules` are applied behind those of each target. A target that is as it was `before`, under the same rules
+    /// and labels of the page, is taken over with what it remembers; `hasher` is the same then.
     pub fn new(
         configs: &[ScrapeConfig],
         page_rules: &Arc<Rules>,
         external_labels: &[(String, String)],
         node_name: &str,
+        hasher: SeriesHasher,
+        before: Option<&Self>,
     ) -> Result<Self, RulesError> {
-        let hasher = SeriesHasher::default();
         let target = |config: &ScrapeConfig| -> Result<Arc<Target>, RulesError> {
+            let known = before.and_then(|before| before.target(config));
+            if let Some(known) = known {
+                return Ok(Arc::clone(known));
+            }
             let settings = settings(config, page_rules, external_labels, node_name)?;
             let labels = settings.labels.clone();
             let state = State {
@@ -160,8 +165,7 @@ impl Targets {
             Ok(Arc::new(Target {
                 job: config.job_name.clone(),
                 labels,
-                timeout: config.timeout,
-                expected: config.expected,
+                config: config.clone(),
                 was_found: AtomicBool::new(false),
                 state: Arc::new(sync::Mutex::new(state)),
                 last: Mutex::new(None),
@@ -170,6 +174,10 @@ impl Targets {
         let all = configs.iter().map(target).collect::<Result<_, _>>()?;
         let meta_labels = if page_rules.is_empty() { external_labels } else { &[] };
         Ok(Self { all, meta_labels: meta_labels.to_vec(), hasher })
+    }
+
+    fn target(&self, config: &ScrapeConfig) -> Option<&Arc<Target>> {
+        self.all.iter().find(|target| target.config == *config)
     }
 
     /// What the series of all targets are compared by.
@@ -232,7 +240,7 @@ impl Targets {
 impl Target {
     async fn scrape(&self, pods: SharedPods, deadline: Instant) -> Option<Scraped> {
         let began = Instant::now();
-        let limit = deadline.saturating_duration_since(began).min(self.timeout);
+        let limit = deadline.saturating_duration_since(began).min(self.config.timeout);
         // Another page may be waiting for the same target, or an earlier one may still be at it.
         let state = time::timeout(limit, Arc::clone(&self.state).lock_owned()).await;
         let limit = limit.saturating_sub(began.elapsed());
@@ -250,7 +258,7 @@ impl Target {
     /// What is to be said of a target that nobody named. Where it is one process with the kubelet, each page has the
     /// series of both, and the kubelet's stay.
     fn remark(&self, result: &mut Result<Success, TargetError>) -> Option<Remark> {
-        if self.expected == Expected::Surely {
+        if self.config.expected == Expected::Surely {
             return None;
         }
         match result {

@@ -16,7 +16,7 @@ use crate::{
     config::{Config, local::Expected},
     labelling::relay::{DropReason, NamedPods},
     metric::Value,
-    page::{Page, PageFamily},
+    page::{Page, PageFamily, relayed::SeriesHasher},
 };
 
 const PAGE: &str = "# TYPE a counter\na 1\na{b=\"c\"} 2\n";
@@ -67,8 +67,43 @@ fn targets_as(expected: Expected, jobs: &[(&str, SocketAddr, &str)]) -> Targets 
         Config::parse(&yaml, "podmeter.yaml", &|_| None).expect("the configuration is one");
     config.scrape_configs.iter_mut().for_each(|target| target.expected = expected);
     let external = [("cluster".to_owned(), "c1".to_owned())];
-    Targets::new(&config.scrape_configs, &Arc::default(), &external, "n1")
-        .expect("its rules are rules")
+    Targets::new(
+        &config.scrape_configs,
+        &Arc::default(),
+        &external,
+        "n1",
+        SeriesHasher::default(),
+        None,
+    )
+    .expect("its rules are rules")
+}
+
+/// A target that stays as it was is the same one, with all that it remembers; one that changes begins anew.
+#[tokio::test]
+async fn a_target_that_stays_keeps_what_it_remembers() {
+    let address = target(answer(TEXT, PAGE)).await;
+    let parse = |yaml: &str| Config::parse(yaml, "podmeter.yaml", &|_| None).expect("it is one");
+    let both = |options: &str| {
+        parse(&format!(
+            "scrape_configs:\n  - {{ job_name: a, url: 'http://{address}/' }}\n  \
+             - {{ job_name: b, url: 'http://{address}/'{options} }}\n"
+        ))
+    };
+    let after = |config: &Config, before: &Targets| {
+        let hasher = before.hasher().clone();
+        Targets::new(&config.scrape_configs, &Arc::default(), &[], "n1", hasher, Some(before))
+            .expect("its rules are rules")
+    };
+    let none = targets(&[]);
+    let before = after(&both(""), &none);
+    scrape(&before).await;
+    let n_misses = |scraped: &[Scraped]| -> Vec<usize> {
+        scraped.iter().map(|one| one.result.as_ref().expect("a page").counts.n_misses).collect()
+    };
+    let changed = after(&both(", honor_timestamps: false"), &before);
+    assert_eq!(n_misses(&scrape(&changed).await), [0, 2]);
+    let fewer = after(&parse("scrape_configs: []"), &changed);
+    assert_eq!(fewer.jobs().count(), 0);
 }
 
 async fn scrape(targets: &Targets) -> Vec<Scraped> {

@@ -6,6 +6,8 @@ use crate::metric::{Desc, Kind};
 /// Every self-metric, in the order of the documentation.
 pub const METRICS: &[&Desc] = &[
     &BUILD_INFO,
+    &CONFIG_SUCCESSFUL,
+    &CONFIG_TIME,
     &SOURCE_DURATION,
     &SOURCE_SUCCESS,
     &SOURCE_READ_FAILURES,
@@ -220,6 +222,20 @@ pub(super) static WEB_CONFIG_GOOD: Desc = gauge(
     "",
     &[],
     "the server",
+);
+pub(super) static CONFIG_SUCCESSFUL: Desc = gauge(
+    "podmeter_config_last_reload_successful",
+    "Whether the last configuration that was read is in force.",
+    "",
+    &[],
+    "the last reload, or the start",
+);
+pub(super) static CONFIG_TIME: Desc = gauge(
+    "podmeter_config_last_reload_success_timestamp_seconds",
+    "When the configuration that is in force was taken, in seconds since the Unix epoch.",
+    "seconds",
+    &[],
+    "the clock",
 );
 
 const fn gauge(

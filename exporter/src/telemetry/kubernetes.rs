@@ -2,7 +2,7 @@
 
 use std::time::Instant;
 
-use prometheus::{Error, Gauge, IntCounterVec, IntGauge, IntGaugeVec};
+use prometheus::{Error, Gauge, IntCounterVec, IntGauge, IntGaugeVec, Registry, core::Collector};
 
 use super::{Register, rise_to};
 use crate::{
@@ -119,6 +119,23 @@ impl KubernetesMetrics {
             objects: register.int_gauge(&OBJECTS)?,
             left_out: register.counters(&LEFT_OUT)?,
         })
+    }
+
+    /// Ends all of its series.
+    pub(super) fn unregister(self, registry: &Registry) -> Result<(), Error> {
+        let collectors: [Box<dyn Collector>; 10] = [
+            Box::new(self.state),
+            Box::new(self.synced),
+            Box::new(self.event_age),
+            Box::new(self.resyncs),
+            Box::new(self.requests),
+            Box::new(self.errors),
+            Box::new(self.forbidden),
+            Box::new(self.pods),
+            Box::new(self.objects),
+            Box::new(self.left_out),
+        ];
+        collectors.into_iter().try_for_each(|collector| registry.unregister(collector))
     }
 
     /// Notes how it stands; `labels` are the labels of pods that were left out and the values that were cut.

@@ -7,11 +7,16 @@ mod descs;
 mod kubernetes;
 mod targets;
 
-use std::{borrow::Cow, time::Instant};
+use std::{
+    borrow::Cow,
+    collections::HashMap,
+    sync::{PoisonError, RwLock},
+    time::Instant,
+};
 
 use prometheus::{
     CounterVec, Gauge, GaugeVec, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Opts, Registry,
-    core::Collector,
+    core::{Collector, MetricVec, MetricVecBuilder},
     proto::{MetricFamily, MetricType},
 };
 
@@ -49,7 +54,9 @@ pub struct SelfMetrics {
     cgroup_rescans: IntCounter,
     cgroup_watch_failures: IntCounter,
     cgroups_left_out: IntCounter,
-    kubernetes: Option<KubernetesMetrics>,
+    kubernetes: RwLock<Option<KubernetesMetrics>>,
+    config_successful: IntGauge,
+    config_time: Gauge,
     page_series: IntGauge,
     page_settled: IntCounter,
     page_dropped: IntCounterVec,
@@ -107,7 +114,9 @@ impl SelfMetrics {
             cgroup_rescans: register.counter(&descs::CGROUP_RESCANS)?,
             cgroup_watch_failures: register.counter(&descs::CGROUP_WATCH_FAILURES)?,
             cgroups_left_out: register.counter(&descs::CGROUPS_LEFT_OUT)?,
-            kubernetes: None,
+            kubernetes: RwLock::new(None),
+            config_successful: register.int_gauge(&descs::CONFIG_SUCCESSFUL)?,
+            config_time: register.gauge(&descs::CONFIG_TIME)?,
             page_series: register.int_gauge(&descs::PAGE_SERIES)?,
             page_settled: register.counter(&descs::PAGE_SETTLED)?,
             page_dropped: register.counters(&descs::PAGE_DROPPED)?,
@@ -122,21 +131,54 @@ impl SelfMetrics {
         })
     }
 
-    /// Registers what is told of the Kubernetes API, where it is asked.
-    pub fn follow_kubernetes(&mut self) -> Result<(), TelemetryError> {
-        self.kubernetes = Some(KubernetesMetrics::new(&Register(&self.registry))?);
+    /// Tells of the Kubernetes API, where it is asked, and no more where it is not.
+    pub fn follow_kubernetes(&self, is_asked: bool) -> Result<(), TelemetryError> {
+        let mut metrics = self.kubernetes.write().unwrap_or_else(PoisonError::into_inner);
+        match (is_asked, metrics.take()) {
+            (true, None) => *metrics = Some(KubernetesMetrics::new(&Register(&self.registry))?),
+            (true, known) => *metrics = known,
+            (false, Some(known)) => known.unregister(&self.registry)?,
+            (false, None) => {}
+        }
         Ok(())
+    }
+
+    /// Notes when a configuration came into force, or that one was refused.
+    pub fn record_config(&self, in_force: Option<f64>) {
+        self.config_successful.set(i64::from(in_force.is_some()));
+        if let Some(seconds) = in_force {
+            self.config_time.set(seconds);
+        }
+    }
+
+    /// Ends the series of a source that is no more.
+    pub fn forget_source(&self, name: &str) {
+        forget(&self.source_duration, "source", name);
+        forget(&self.source_success, "source", name);
+        forget(&self.source_read_failures, "source", name);
+        forget(&self.probe_map_entries, "probe", name);
+        forget(&self.probe_map_capacity, "probe", name);
+        forget(&self.probe_skipped, "probe", name);
+        forget(&self.program_runs, "probe", name);
+        forget(&self.program_seconds, "probe", name);
+    }
+
+    /// Ends the series of a target that is no more.
+    pub fn forget_target(&self, job: &str) {
+        self.targets.forget(job);
     }
 
     /// Notes how it stands with the Kubernetes API, and the labels of pods that were left out and cut.
     pub fn record_kubernetes(&self, status: &KubernetesStatus, labels: (u64, u64), now: Instant) {
-        if let Some(metrics) = &self.kubernetes {
+        let metrics = self.kubernetes.read().unwrap_or_else(PoisonError::into_inner);
+        if let Some(metrics) = &*metrics {
             metrics.record(status, labels, now);
         }
     }
 
     /// Notes which probes are attached, and why the others are not.
     pub fn record_probes(&self, statuses: &[ProbeStatus]) {
+        self.probe_attached.reset();
         for status in statuses {
             let (attached, hook, reason) = match status.state {
                 Ok(hook) => (1, hook.as_str(), ""),
@@ -260,6 +302,20 @@ fn rise_to(counter: &IntCounter, total: u64) {
     counter.inc_by(total.saturating_sub(counter.get()));
 }
 
+/// Takes every series from the family whose label has this value.
+fn forget<B: MetricVecBuilder>(series: &MetricVec<B>, label: &str, value: &str) {
+    for family in series.collect() {
+        for metric in family.get_metric() {
+            let labels: HashMap<&str, &str> =
+                metric.get_label().iter().map(|pair| (pair.name(), pair.value())).collect();
+            if labels.get(label) == Some(&value) {
+                // It is there: nobody else takes series away.
+                drop(series.remove(&labels));
+            }
+        }
+    }
+}
+
 fn family(family: &MetricFamily) -> Option<Family> {
     let desc = METRICS.iter().copied().find(|desc| desc.name == family.name())?;
     let samples = family
@@ -352,8 +408,9 @@ mod tests {
     }
 
     fn filled() -> SelfMetrics {
-        let mut metrics = SelfMetrics::new("1.2.3").unwrap();
-        metrics.follow_kubernetes().unwrap();
+        let metrics = SelfMetrics::new("1.2.3").unwrap();
+        metrics.follow_kubernetes(true).unwrap();
+        metrics.record_config(Some(1.0));
         let mut status = KubernetesStatus::new("test".into(), "node".into());
         status.forbidden.insert("pods".into(), "no".into());
         status.errors.insert((Operation::Watch, "forbidden"), 1);

@@ -2,7 +2,7 @@
 
 use prometheus::{IntCounterVec, IntGaugeVec};
 
-use super::{Register, TelemetryError};
+use super::{Register, TelemetryError, forget};
 use crate::{
     labelling::relay::{Counts, DropReason, OwnerKind},
     metric::{Desc, Kind},
@@ -101,6 +101,22 @@ impl TargetMetrics {
             cache_evictions: register.counters(&CACHE_EVICTIONS)?,
             uncached: register.counters(&UNCACHED)?,
         })
+    }
+
+    /// Ends the series of a target.
+    pub(super) fn forget(&self, job: &str) {
+        for counters in [
+            &self.failures,
+            &self.dropped,
+            &self.bad_metadata,
+            &self.cache_misses,
+            &self.cache_evictions,
+            &self.uncached,
+        ] {
+            forget(counters, "job", job);
+        }
+        forget(&self.samples, "job", job);
+        forget(&self.cached_series, "job", job);
     }
 
     /// Notes what became of a target in one collection.

@@ -69,11 +69,12 @@ pub(crate) fn of_node(kubeconfig: &Path, node: &str, config: &Config) -> Heap {
         refresh: kubernetes.metadata_refresh,
     };
     // The paths of the cgroups are not attribution's, so their tree is made before; for that the pods must be known.
-    let tree = runtime().block_on(async { tree(&*settled(&Kubernetes::start(settings())).await) });
+    let tree =
+        runtime().block_on(async { tree(&*settled(&Kubernetes::start(settings(), None)).await) });
     let runtime = runtime();
     runtime.block_on(async {
         let before = LIVE.load(Ordering::Relaxed);
-        let kubernetes = Kubernetes::start(settings());
+        let kubernetes = Kubernetes::start(settings(), None);
         let view = settled(&kubernetes).await;
         let mut snapshot = Snapshot::of(&tree);
         snapshot.name(Arc::clone(&view), &tree);

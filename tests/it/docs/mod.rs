@@ -64,11 +64,37 @@ What belongs to no cgroup that is known is added up under `cgroup=\"(unresolved)
 `external_labels` stand on every series.
 ";
 
+const ABOUT_CONFIGURATION: &str =
+    "A YAML file, given by `--config`; without one, every key has its default.
+`${NAME}` in a value is replaced by the environment variable; unknown keys are errors.
+
+## While it runs
+
+The file is read again when it changes, by an edit in place, by a rename, or by the swap of a mounted ConfigMap (the kubelet
+takes up to a minute for that, and never does it for a `subPath`), and on SIGHUP.
+It is checked as a whole first, and comes into force between two pages: each page is by one configuration.
+
+* Probes that stay on keep counting in the same maps; one that is switched on is loaded then.
+* Targets that stay as they are keep what they remember, unless labels or rules of the whole page change.
+* A series whose labels change ends, and goes on with its value under the new ones. Podmeter's own counters go on.
+* With other `kubernetes.labels`, `node_name` or access, the pods are read anew, and the names that are known stand until
+  they are there, for at most five seconds.
+
+One that cannot hold as a whole is refused: `podmeter_config_last_reload_successful` is 0, `/` and the log say why, and the
+one before stays in force.
+So is one that changes `listen`, `web`, `paths` or `cgroups.max_tracked`, which are looked at only at the start (the file that
+`web.config_file` names is read again all the same), and the rest of it does not come into force before the restart either.
+Of the environment, what the process was started with holds.
+
+## Keys
+
+| key | default | meaning |
+|---|---|---|
+";
+
 #[test]
 fn configuration_md_is_current() {
-    let mut text = format!(
-        "{GENERATED}\n# Configuration\n\nA YAML file, given by `--config`; without one, every key has its default.\n`${{NAME}}` in a value is replaced by the environment variable; unknown keys are errors.\n\n| key | default | meaning |\n|---|---|---|\n"
-    );
+    let mut text = format!("{GENERATED}\n# Configuration\n\n{ABOUT_CONFIGURATION}");
     for key in KEYS {
         writeln!(text, "| `{}` | {} | {} |", key.path, key.default, key.doc).unwrap();
     }

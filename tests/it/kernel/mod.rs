@@ -13,6 +13,7 @@ mod network;
 mod oom;
 mod privileges;
 mod prometheus;
+mod reload;
 mod restart;
 mod run_queue;
 mod tcp;

@@ -14,5 +14,6 @@ mod readers;
 mod recorded;
 mod relabel;
 mod relay;
+mod reload;
 mod troubleshooting;
 mod web;

@@ -81,6 +81,8 @@ pub struct Settings {
 pub struct Kubernetes {
     shared: Arc<Shared>,
     task: task::JoinHandle<()>,
+    /// What was counted by the one in whose place this is.
+    before: Option<KubernetesStatus>,
 }
 
 /// What the task and its readers share. Neither lock is held while anything is awaited, nor both at once.
@@ -95,10 +97,12 @@ struct Shared {
 }
 
 impl Kubernetes {
-    /// Begins to follow the pods; needs a runtime.
+    /// Begins to follow the pods, and counts on from what another has counted before; needs a runtime.
     #[must_use]
-    pub fn start(settings: Settings) -> Self {
-        Self::start_with(settings, Patience::default())
+    pub fn start(settings: Settings, before: Option<KubernetesStatus>) -> Self {
+        let mut started = Self::start_with(settings, Patience::default());
+        started.before = before;
+        started
     }
 
     fn start_with(settings: Settings, patience: Patience) -> Self {
@@ -113,7 +117,7 @@ impl Kubernetes {
             settled: signal::Sender::new(false),
         });
         let task = task::spawn(run(Arc::clone(&shared), access, node, patience));
-        Self { shared, task }
+        Self { shared, task, before: None }
     }
 
     /// Waits until the pods and their owners are known, or it is clear that they cannot be; not beyond the deadline.
@@ -138,6 +142,9 @@ impl Kubernetes {
         let numbers = self.shared.with_store(|store| store.numbers());
         let mut status = self.shared.with_status(|status| status.clone());
         status.numbers = numbers;
+        if let Some(before) = &self.before {
+            status.count_on(before);
+        }
         status
     }
 }

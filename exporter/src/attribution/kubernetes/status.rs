@@ -116,6 +116,20 @@ impl KubernetesStatus {
         }
     }
 
+    /// Adds what was counted before; what holds at the moment is this one's alone.
+    pub(super) fn count_on(&mut self, before: &Self) {
+        self.n_resyncs += before.n_resyncs;
+        for (operation, n_requests) in &before.requests {
+            *self.requests.entry(*operation).or_default() += n_requests;
+        }
+        for (error, n_errors) in &before.errors {
+            *self.errors.entry(*error).or_default() += n_errors;
+        }
+        self.numbers.n_pods_left_out += before.numbers.n_pods_left_out;
+        self.numbers.n_departed_forgotten += before.numbers.n_departed_forgotten;
+        self.numbers.n_objects_left_out += before.numbers.n_objects_left_out;
+    }
+
     /// How long ago the server sent something.
     #[must_use]
     pub fn event_age(&self, now: Instant) -> Option<Duration> {

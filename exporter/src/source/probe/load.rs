@@ -83,12 +83,30 @@ pub fn start(
     enabled: impl Fn(&ProbeDef) -> bool,
 ) -> (Vec<Probe>, Vec<ProbeStatus>) {
     let wanted: Vec<_> = PROBES.iter().filter(|def| enabled(def)).collect();
-    let (probes, mut statuses) = start_all(&wanted, hooks, host)
+    let (probes, mut statuses) = start_these(host, hooks, &wanted);
+    let others: Vec<_> = PROBES.iter().filter(|def| !enabled(def)).map(disabled).collect();
+    others.iter().for_each(report);
+    statuses.extend(others);
+    (probes, statuses)
+}
+
+/// The same of these, and of no others.
+#[must_use]
+pub fn start_these(
+    host: &ProbeHost,
+    hooks: &[HookKind],
+    wanted: &[&'static ProbeDef],
+) -> (Vec<Probe>, Vec<ProbeStatus>) {
+    let (probes, statuses) = start_all(wanted, hooks, host)
         .unwrap_or_else(|error| (Vec::new(), wanted.iter().map(|def| off(def, &error)).collect()));
-    let disabled = PROBES.iter().filter(|def| !enabled(def));
-    statuses.extend(disabled.map(|def| off(def, &StartError::Disabled)));
     statuses.iter().for_each(report);
     (probes, statuses)
+}
+
+/// A probe that the configuration switches off.
+#[must_use]
+pub fn disabled(def: &ProbeDef) -> ProbeStatus {
+    off(def, &StartError::Disabled)
 }
 
 impl KernelInterface {
@@ -324,7 +342,8 @@ fn off_reason(error: &StartError) -> OffReason {
     }
 }
 
-fn report(status: &ProbeStatus) {
+/// Says in the log what became of a probe.
+pub fn report(status: &ProbeStatus) {
     let reasons = status.reasons.join("; ");
     match status.state {
         Ok(hook) if reasons.is_empty() => {

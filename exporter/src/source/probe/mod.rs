@@ -26,7 +26,7 @@ pub use self::{
     def::{HookDef, HookKind, ProbeDef, ProgramDef, Switch},
     diagnostic::EbpfLog,
     host::ProbeHost,
-    load::{lift_memlock_limit, start},
+    load::{disabled, lift_memlock_limit, report, start, start_these},
     running::{MapUse, OffReason, Probe, ProbeError, ProbeStats, ProbeStatus, ProgramRuns},
 };
 
