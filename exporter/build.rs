@@ -48,12 +48,13 @@ fn target_dir(out_dir: &Path) -> Result<&Path> {
 
 fn build_objects(root: &Path, target_dir: &Path) -> Result<()> {
     let arch = env::var("CARGO_CFG_TARGET_ARCH")?;
-    let rustflags = [
+    let mut rustflags = vec![
         format!("--cfg=bpf_target_arch=\"{arch}\""),
         // Without debug info there is no BTF, and without BTF no fentry.
         "-Cdebuginfo=2".into(),
         "-Clink-arg=--btf".into(),
     ];
+    rustflags.extend(remapped(root)?);
     let mut command = Command::new(env::var("CARGO")?);
     command
         .args(["build", "--package", "podmeter-ebpf", "--bins", "--release"])
@@ -75,6 +76,23 @@ fn build_objects(root: &Path, target_dir: &Path) -> Result<()> {
         );
     }
     Ok(())
+}
+
+/// BTF names the files of the sources; without these it would name folders of the machine that built it, and no two
+/// builds would be alike.
+fn remapped(root: &Path) -> Result<Vec<String>> {
+    let mut rustc = Command::new(env::var("RUSTC")?);
+    let sysroot = rustc.args(["--print", "sysroot"]).output().context("failed to run rustc")?;
+    let sysroot = String::from_utf8(sysroot.stdout).context("rustc's folder is no text")?;
+    let cargo_home = env::var("CARGO_HOME").or_else(|_not_set| -> Result<_> {
+        Ok(format!("{}/.cargo", env::var("HOME").context("neither CARGO_HOME nor HOME is set")?))
+    })?;
+    let folders = [
+        (root.to_str().context("the path of the sources is no text")?, "/podmeter"),
+        (cargo_home.as_str(), "/cargo"),
+        (sysroot.trim_end(), "/rust"),
+    ];
+    Ok(folders.map(|(from, to)| format!("--remap-path-prefix={from}={to}")).into())
 }
 
 /// The names of the probes: the files of `exporter-ebpf/src/bin` without their ending.

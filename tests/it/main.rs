@@ -1,5 +1,5 @@
 //! One test binary: `page` and `docs` need no privileges, `kernel` needs root and runs here and in virtual machines,
-//! `cluster` needs root and a real Kubernetes.
+//! `cluster` needs root and a real Kubernetes, `image` needs root and the built image.
 
 #![expect(
     clippy::cast_precision_loss,
@@ -12,5 +12,6 @@
 
 mod cluster;
 mod docs;
+mod image;
 mod kernel;
 mod page;

@@ -49,8 +49,15 @@ impl Exporter {
     /// The same with a file of a folder, which has `listen` as [`with_listen`] gives it.
     #[must_use]
     pub fn start_in(mut command: Command, dir: TempDir, file: PathBuf) -> Self {
-        command.arg("run").arg("--config").arg(&file).stderr(Stdio::piped());
-        let mut process = Process::start(&mut command);
+        command.arg("run").arg("--config").arg(&file);
+        Self::of_command(&mut command, dir, file)
+    }
+
+    /// Runs a command that becomes `podmeter run` with that file of the folder, and waits until it says where it serves;
+    /// the folder goes with it.
+    #[must_use]
+    pub fn of_command(command: &mut Command, dir: TempDir, file: PathBuf) -> Self {
+        let mut process = Process::start(command.stderr(Stdio::piped()));
         let stderr = process.child().stderr.take().expect("standard error is piped");
         let mut stderr = BufReader::new(stderr);
         let mut seen = String::new();

@@ -16,6 +16,8 @@ pub enum Reply {
     Open(Vec<u8>),
     /// Nothing is at this path.
     NotFound,
+    /// Another status, such as `401 Unauthorized`.
+    Status(&'static str),
 }
 
 impl From<Vec<u8>> for Reply {
@@ -53,6 +55,7 @@ fn answer(mut stream: &TcpStream, content_type: &str, page: &dyn Fn(&str) -> Rep
         let (status, length, body) = match page(path) {
             Reply::Page(page) => ("200 OK", format!("Content-Length: {}", page.len()), page),
             Reply::NotFound => ("404 Not Found", "Content-Length: 0".to_owned(), Vec::new()),
+            Reply::Status(status) => (status, "Content-Length: 0".to_owned(), Vec::new()),
             Reply::Open(beginning) => {
                 let mut chunk = format!("{:x}\r\n", beginning.len()).into_bytes();
                 chunk.extend(beginning);

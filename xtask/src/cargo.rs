@@ -12,7 +12,7 @@ use anyhow::{Context as _, Result, bail};
 use crate::process;
 
 /// The triple of static builds; the guests run nothing else.
-const STATIC_TARGET: &str = "x86_64-unknown-linux-gnu";
+pub(crate) const STATIC_TARGET: &str = "x86_64-unknown-linux-gnu";
 /// A static program runs in a guest that has no libraries. What only debuggers read is left out of it.
 const STATIC_RUSTFLAGS: &str = "-C target-feature=+crt-static -C strip=debuginfo";
 
@@ -35,12 +35,17 @@ pub(crate) fn root() -> PathBuf {
 }
 
 /// `cargo`, in the root of the workspace, on this terminal.
+pub(crate) fn cargo() -> Command {
+    cargo_in(&root())
+}
+
+/// `cargo`, in that folder, on this terminal.
 ///
 /// What the outer cargo says of the package `xtask` is not for the inner one: build scripts such as that of `ring` look
 /// at these variables, and half of the dependencies would be built anew for whoever calls cargo by hand in between.
-pub(crate) fn cargo() -> Command {
+pub(crate) fn cargo_in(dir: &Path) -> Command {
     let mut command = Command::new(env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
-    command.current_dir(root());
+    command.current_dir(dir);
     let is_of_package = |name: &OsString| {
         let name = name.to_string_lossy();
         name.starts_with("CARGO_PKG_") || name.starts_with("CARGO_MANIFEST_")
@@ -97,7 +102,7 @@ fn executable(words: &[&str], name: &str, build: Build) -> Result<PathBuf> {
 }
 
 /// Runs cargo, and gives the path of the executable of that name that it built.
-fn built(command: &mut Command, name: &str) -> Result<PathBuf> {
+pub(crate) fn built(command: &mut Command, name: &str) -> Result<PathBuf> {
     command.arg("--message-format=json-render-diagnostics").stderr(Stdio::inherit());
     let output =
         command.output().with_context(|| format!("failed to start {}", process::line(command)))?;

@@ -7,6 +7,7 @@ mod cache;
 mod cargo;
 mod console;
 mod docs;
+mod image;
 mod lint;
 mod machine;
 mod process;
@@ -55,6 +56,12 @@ enum Command {
         #[arg(long)]
         check: bool,
     },
+    /// Build the container image, as an OCI archive, and its bill of materials under target/image.
+    Image {
+        /// Build it a second time from the commit, in another folder and from nothing, and compare.
+        #[arg(long)]
+        check: bool,
+    },
     /// Take what the tests got as what they expect; look at the difference before you commit it.
     Bless,
     /// Measure what the exporter costs on this machine, or a part of that; needs root.
@@ -80,6 +87,8 @@ fn dispatch(command: Command) -> Result<()> {
         Command::Tidy => tidy::run(),
         Command::Docs { check: true } => docs::check(),
         Command::Docs { check: false } => docs::write(),
+        Command::Image { check: false } => image::run(),
+        Command::Image { check: true } => image::check(),
         Command::Bless => bless::run(),
         Command::Bench(options) => bench::run(&options),
     }

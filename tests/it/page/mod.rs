@@ -15,5 +15,6 @@ mod recorded;
 mod relabel;
 mod relay;
 mod reload;
+mod systemd;
 mod troubleshooting;
 mod web;

@@ -31,6 +31,8 @@ pub(crate) enum Purpose {
     Bench,
     /// The fuzz targets.
     Fuzz,
+    /// The container image, and its tests.
+    Image,
     /// The check of the Vagrantfile.
     Vagrant,
     /// Everything.
@@ -89,6 +91,7 @@ const BUILD: &[Purpose] = &[
     Purpose::Cluster,
     Purpose::Bench,
     Purpose::Fuzz,
+    Purpose::Image,
 ];
 const KERNEL_TESTS: &[Purpose] = &[Purpose::Kernel, Purpose::Vm];
 
@@ -133,6 +136,14 @@ const REQUIREMENTS: &[Requirement] = &[
         without: Without::Fails,
         present: tools::python_client_present,
         bring: tools::bring_python_client,
+    },
+    Requirement {
+        name: "chromium",
+        why: "a test lets it show the page for people",
+        purposes: &[Purpose::Test],
+        without: Without::GoesOn,
+        present: |_| packages::chromium().is_some(),
+        bring: |setup| packages::CHROMIUM.bring(setup),
     },
     Requirement {
         name: "g++",
@@ -185,7 +196,7 @@ const REQUIREMENTS: &[Requirement] = &[
     Requirement {
         name: "etcd, kubectl, containerd, runc",
         why: "Kubernetes keeps its objects in the first, and runs containers with the last two",
-        purposes: &[Purpose::Cluster],
+        purposes: &[Purpose::Cluster, Purpose::Image],
         without: Without::Fails,
         present: kubernetes::peers_present,
         bring: kubernetes::bring_peers,
@@ -223,6 +234,14 @@ const REQUIREMENTS: &[Requirement] = &[
         bring: |setup| packages::IPERF.bring(setup),
     },
     Requirement {
+        name: "buildah",
+        why: "it builds the container image",
+        purposes: &[Purpose::Image],
+        without: Without::Fails,
+        present: |_| packages::BUILDAH.present(),
+        bring: |setup| packages::BUILDAH.bring(setup),
+    },
+    Requirement {
         name: "vagrant",
         why: "a test lets it read the Vagrantfile",
         purposes: &[Purpose::Vagrant],
@@ -250,6 +269,7 @@ pub(crate) fn run(purpose: Purpose) -> Result<()> {
         | Purpose::Cluster
         | Purpose::Bench
         | Purpose::Fuzz
+        | Purpose::Image
         | Purpose::Vagrant => &[],
     };
     let setup = Setup::open()?;

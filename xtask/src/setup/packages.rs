@@ -33,8 +33,20 @@ pub(crate) const E2FSPROGS: Programs = Programs { package: "e2fsprogs", names: &
 pub(crate) const FIO: Programs = Programs { package: "fio", names: &["fio"] };
 /// Sends packets.
 pub(crate) const IPERF: Programs = Programs { package: "iperf3", names: &["iperf3"] };
+/// Builds the container image.
+pub(crate) const BUILDAH: Programs = Programs { package: "buildah", names: &["buildah"] };
+/// Shows a page without a screen.
+pub(crate) const CHROMIUM: Programs =
+    Programs { package: "chromium-headless-shell", names: &["chromium-headless-shell"] };
 /// Reads the Vagrantfile.
 pub(crate) const VAGRANT: Programs = Programs { package: "vagrant", names: &["vagrant"] };
+
+/// A Chromium of whatever package.
+pub(crate) fn chromium() -> Option<PathBuf> {
+    ["chromium-headless-shell", "chromium", "google-chrome"]
+        .iter()
+        .find_map(|name| process::find(name))
+}
 
 impl Programs {
     pub(super) fn present(&self) -> bool {

@@ -8,7 +8,7 @@ mod vagrant;
 use std::{
     env,
     io::{BufRead as _, BufReader},
-    path::Path,
+    path::{Path, PathBuf},
     process::{Command, Stdio},
     time::Instant,
 };
@@ -17,7 +17,7 @@ use anyhow::{Context as _, Result, bail};
 
 use crate::{
     cargo::{self, Build},
-    console, lint, process,
+    console, image, lint, process,
     setup::{self, Purpose, Setup},
     tidy,
     vm::{
@@ -41,6 +41,8 @@ pub(crate) enum Part {
     Vm,
     /// Tests against a real Kubernetes on this machine, as root.
     Cluster,
+    /// The container image: built twice, compared, and run as root.
+    Image,
     /// Whether Vagrant takes the Vagrantfile.
     Vagrant,
     /// Formatting, tidiness, lints, and all of the above.
@@ -124,6 +126,9 @@ pub(crate) fn run(options: &Options) -> Result<()> {
     if wanted(Part::Cluster) {
         part("cluster", &mut || on_this_machine(&setup, options, "cluster::"));
     }
+    if wanted(Part::Image) {
+        part("image", &mut || image(&setup, options));
+    }
     if wanted(Part::Vagrant) {
         part("vagrant", &mut || vagrant::validate(&setup));
     }
@@ -154,6 +159,9 @@ pub(crate) fn environment(command: &mut Command, setup: &Setup, podmeter: &Path)
     if let Some(busybox) = setup::busybox(&setup.cache) {
         command.env("PODMETER_BUSYBOX", busybox);
     }
+    if let Some(chromium) = setup::packages::chromium() {
+        command.env("PODMETER_CHROMIUM", chromium);
+    }
     let helm = setup::helm_path(&setup.cache);
     if helm.exists() {
         command.env("PODMETER_HELM_PATH", helm);
@@ -174,6 +182,7 @@ fn prepare(part: Part, guests: &[Guest]) -> Result<Setup> {
         Part::Fuzz => setup::ensure(Purpose::Fuzz),
         Part::Cluster => setup::ensure(Purpose::Cluster),
         Part::Vm => setup::ensure_kernels(Purpose::Vm, &kernels),
+        Part::Image => setup::ensure(Purpose::Image),
         Part::Vagrant => setup::ensure(Purpose::Vagrant),
         Part::All => setup::ensure_kernels(Purpose::All, &kernels),
     }
@@ -191,7 +200,9 @@ fn page(setup: &Setup, options: &Options) -> Result<Count> {
     let podmeter = cargo::build_podmeter(Build::Debug)?;
     let mut command = cargo::cargo();
     command.args(["test", "--package", "podmeter-tests", "--no-fail-fast", "--"]);
-    command.args(["--skip", "kernel::", "--skip", "cluster::"]).args(&options.filter);
+    command
+        .args(["--skip", "kernel::", "--skip", "cluster::", "--skip", "image::"])
+        .args(&options.filter);
     environment(&mut command, setup, &podmeter);
     counted(&mut command)
 }
@@ -199,6 +210,23 @@ fn page(setup: &Setup, options: &Options) -> Result<Count> {
 /// Runs the tests of one module as root, one after the other.
 fn on_this_machine(setup: &Setup, options: &Options, module: &str) -> Result<Count> {
     let podmeter = cargo::build_podmeter(Build::Debug)?;
+    as_root(setup, options, module, &podmeter, &[])
+}
+
+/// Builds the image, twice where there is a commit to build it from again, and lets the tests run it.
+fn image(setup: &Setup, options: &Options) -> Result<Count> {
+    let image = image::run_or_check()?;
+    let files = [("PODMETER_IMAGE", image.archive), ("PODMETER_SBOM", image.sbom)];
+    as_root(setup, options, "image::", &image.binary, &files)
+}
+
+fn as_root(
+    setup: &Setup,
+    options: &Options,
+    module: &str,
+    podmeter: &Path,
+    files: &[(&str, PathBuf)],
+) -> Result<Count> {
     let tests = cargo::build_tests(Build::Debug)?;
     let Some(mut command) = process::as_root(&tests) else {
         let part = module.trim_end_matches(':');
@@ -211,7 +239,8 @@ fn on_this_machine(setup: &Setup, options: &Options, module: &str) -> Result<Cou
     command.current_dir(cargo::root().join("tests"));
     let filter = options.filter.as_deref().unwrap_or(module);
     command.args([filter, "--test-threads=1", "--show-output"]);
-    environment(&mut command, setup, &podmeter);
+    environment(&mut command, setup, podmeter);
+    command.envs(files.iter().map(|(name, path)| (name, path)));
     counted(&mut command)
 }
 

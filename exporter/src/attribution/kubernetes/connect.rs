@@ -38,6 +38,11 @@ pub(super) enum ConnectError {
         "the kubeconfig {0} gets its credentials from a program, and Podmeter starts none; use a token or a certificate"
     )]
     Program(PathBuf),
+    /// There is nobody whose signature on the server's certificate could be trusted.
+    #[error(
+        "the kubeconfig {0} names no certificate-authority, and this system has no list of authorities: name the cluster's"
+    )]
+    NoAuthority(PathBuf),
     /// What they say makes no client.
     #[error("cannot make a client of the API server")]
     Client(#[source] Box<kube::Error>),
@@ -103,9 +108,21 @@ async fn from_kubeconfig(path: PathBuf) -> Result<Config, ConnectError> {
     let read = task::spawn_blocking(move || Kubeconfig::read_from(file));
     let kubeconfig = read.await.map_err(ConnectError::Panicked)?.map_err(wrong(path.clone()))?;
     let config = Config::from_custom_kubeconfig(kubeconfig, &KubeConfigOptions::default()).await;
-    let config = config.map_err(wrong(path.clone()))?;
+    let mut config = config.map_err(wrong(path.clone()))?;
     if config.auth_info.exec.is_some() || config.auth_info.auth_provider.is_some() {
         return Err(ConnectError::Program(path));
+    }
+    if config.root_cert.is_some() {
+        return Ok(config);
+    }
+    if config.accept_invalid_certs || config.cluster_url.scheme_str() != Some("https") {
+        // The client wants authorities even where none is asked; the image has no list of them.
+        config.root_cert = Some(Vec::new());
+        return Ok(config);
+    }
+    let known = task::spawn_blocking(rustls_native_certs::load_native_certs);
+    if known.await.map_err(ConnectError::Panicked)?.certs.is_empty() {
+        return Err(ConnectError::NoAuthority(path));
     }
     Ok(config)
 }
