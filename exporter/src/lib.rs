@@ -39,3 +39,4 @@ pub mod cli;
 pub mod relabel;
 pub mod reload;
 pub mod serve;
+pub mod top;

@@ -4,6 +4,7 @@ use std::{
     env,
     io::{self, IsTerminal as _, Write as _},
     net::TcpListener,
+    path::PathBuf,
     process::ExitCode,
 };
 
@@ -22,6 +23,7 @@ use podmeter::{
     memory, relabel, serve,
     server::{self, ServerError},
     source::probe::{self, EbpfLog},
+    top,
 };
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use tokio::runtime::{Builder, Runtime};
@@ -73,13 +75,23 @@ fn execute(command: Command) -> anyhow::Result<ExitCode> {
         }
         Command::Relabel(args) => {
             confine::drop_all()?;
-            let origin =
-                Origin { file: args.config.clone(), web_config_file: None, ebpf_log: EbpfLog::Off };
-            let config = origin.load()?.config;
+            let config = offline(args.config.clone())?;
             relabel::run(&config, &args, &mut io::stdout().lock())?;
             Ok(ExitCode::SUCCESS)
         }
+        Command::Top(args) => {
+            confine::drop_all()?;
+            let config = offline(args.config.clone())?;
+            runtime()?.block_on(top::run(&args, config.listen))?;
+            Ok(ExitCode::SUCCESS)
+        }
     }
+}
+
+/// The configuration for a command that neither serves nor measures.
+fn offline(file: Option<PathBuf>) -> anyhow::Result<Config> {
+    let origin = Origin { file, web_config_file: None, ebpf_log: EbpfLog::Off };
+    Ok(origin.load()?.config)
 }
 
 /// Takes all capabilities from this thread, and so from those that the runtime starts, and gives what probes need to one

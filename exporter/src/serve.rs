@@ -32,8 +32,8 @@ use crate::{
     server::{
         Server, ServerError,
         app::{
-            App, Attachment, Fact, Handler, Landing, Outcome, ProbeState, Readiness, SourceError,
-            SourceState, TlsFailure, TokenVerdict,
+            App, Attachment, Busy, Fact, Handler, Landing, Outcome, ProbeState, Readiness,
+            SourceError, SourceState, TlsFailure, TokenVerdict,
         },
         limits::{Limit, Limits},
         web::{Web, WebError},
@@ -153,6 +153,7 @@ impl App for Node {
             node_name: self.agent.node_name(),
             kernel: self.kernel.clone(),
             uptime: self.agent.started().elapsed(),
+            busy: self.agent.busy().map(|(rates, at)| Busy { rates, age: at.elapsed() }),
             configuration: configuration_facts(&self.agent.config_status()),
             kubernetes: kubernetes_facts(self.agent.kubernetes().as_ref()),
             probes: self.agent.probes().iter().map(probe_state).collect(),
@@ -292,7 +293,7 @@ fn target_state((job, last): (String, Option<LastScrape>)) -> SourceState {
 }
 
 /// An address that a person on this machine can open.
-fn reachable(address: SocketAddr) -> SocketAddr {
+pub(crate) fn reachable(address: SocketAddr) -> SocketAddr {
     let mut address = address;
     if address.ip().is_unspecified() {
         address.set_ip(match address {

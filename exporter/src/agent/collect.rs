@@ -126,6 +126,7 @@ impl Agent {
         name_pods(active, &mut self.naming().snapshot, &after);
         let families = self.label(active, demand, gathered, &after);
         drop(turn);
+        self.glances.note(demand, &families, Instant::now());
         families
     }
 

@@ -3,6 +3,7 @@
 mod active;
 mod cgroups;
 mod collect;
+mod glances;
 mod reload;
 mod shared;
 
@@ -16,7 +17,7 @@ use tokio::{sync, task};
 use tracing::warn;
 
 pub use self::reload::{ConfigStatus, ReloadError};
-use self::{active::Active, cgroups::Cgroups, shared::SharedPages};
+use self::{active::Active, cgroups::Cgroups, glances::Glances, shared::SharedPages};
 use crate::{
     attribution::{
         Snapshot,
@@ -27,7 +28,7 @@ use crate::{
     config::{Config, local::LocalTargets},
     demand::{self, Demand, Offer},
     error_chain::one_line,
-    labelling::{Labeller, relabel::RulesError},
+    labelling::{Labeller, glance::Rates, relabel::RulesError},
     source::{
         gather::{Gathered, SourceSlot},
         host::{self, HOST},
@@ -58,6 +59,7 @@ pub struct Agent {
     gathering: sync::Mutex<()>,
     pages: SharedPages,
     runs: Mutex<Vec<SourceRun>>,
+    glances: Glances,
     started: Instant,
 }
 
@@ -158,6 +160,7 @@ impl Agent {
             gathering: sync::Mutex::default(),
             pages: SharedPages::default(),
             runs: Mutex::new(runs),
+            glances: Glances::default(),
             started: now,
         }))
     }
@@ -180,6 +183,11 @@ impl Agent {
     /// How each source's last collection went, in the order of the sources.
     pub fn runs(&self) -> Vec<SourceRun> {
         self.runs.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// Who was busy between the last two collections that were some seconds apart, and when the second one was.
+    pub fn busy(&self) -> Option<(Rates, Instant)> {
+        self.glances.rates()
     }
 
     /// How each target's last scrape went, by job, in the order of the configuration.

@@ -9,7 +9,7 @@ mod kubernetes;
 pub mod local;
 pub mod origin;
 pub mod scrape;
-mod units;
+pub(crate) mod units;
 pub mod watch;
 pub mod web;
 

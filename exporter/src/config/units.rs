@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 /// A span: numbers with `ms`, `s`, `m`, `h`, `d`, `w` or `y`, the larger ones first; `0` alone is none.
-pub(super) fn span(text: &str) -> Option<Duration> {
+pub(crate) fn span(text: &str) -> Option<Duration> {
     const UNITS: [(&str, u64); 7] = [
         ("y", 365 * 86_400_000),
         ("w", 7 * 86_400_000),

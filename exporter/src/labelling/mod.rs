@@ -9,6 +9,7 @@ mod exact;
 mod pod_labels;
 mod reconfigure;
 
+pub mod glance;
 pub mod pod_state;
 pub mod relabel;
 pub mod relay;

@@ -5,6 +5,7 @@ use std::{error::Error, future::Future, sync::Arc, time::Duration};
 use super::limits::Limit;
 use crate::{
     demand::{Demand, DemandError},
+    labelling::glance::Rates,
     page::Page,
 };
 
@@ -162,7 +163,7 @@ pub enum Readiness {
 }
 
 /// What `/` shows.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct Landing {
     /// Podmeter's version.
     pub version: String,
@@ -172,6 +173,8 @@ pub struct Landing {
     pub kernel: String,
     /// How long Podmeter has run.
     pub uptime: Duration,
+    /// Who was busy between the last two collections; none before there were two.
+    pub busy: Option<Busy>,
     /// Since when the configuration is in force, and why a later one is not.
     pub configuration: Vec<Fact>,
     /// How it stands with the Kubernetes API, in rows of what and how.
@@ -184,6 +187,15 @@ pub struct Landing {
     pub targets_from: String,
     /// Every target whose page is relayed, in the order to show.
     pub targets: Vec<SourceState>,
+}
+
+/// Who was busy.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Busy {
+    /// Everybody.
+    pub rates: Rates,
+    /// How long ago the second collection was.
+    pub age: Duration,
 }
 
 /// One row of a table of facts.

@@ -184,7 +184,11 @@ impl<A: App> Router<A> {
                 };
                 facts.push(Fact { name: "token".into(), text: token.into(), is_well: true });
                 let html = landing::html(&self.app.landing(), &facts);
-                with(text(StatusCode::OK, html), header::CONTENT_TYPE, HTML)
+                let answer = with(text(StatusCode::OK, html), header::CONTENT_TYPE, HTML);
+                match HeaderValue::try_from(landing::content_security_policy()) {
+                    Ok(policy) => with(answer, header::CONTENT_SECURITY_POLICY, policy),
+                    Err(_control) => text(StatusCode::INTERNAL_SERVER_ERROR, "no policy\n"),
+                }
             }
             Handler::Unknown => text(
                 StatusCode::NOT_FOUND,

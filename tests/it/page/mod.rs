@@ -1,6 +1,7 @@
 //! The binary as its users meet it: the endpoint, real readers of its pages, and the command line.
 
 mod alerts;
+mod browser;
 mod command_line;
 mod dashboards;
 mod differential;
@@ -16,5 +17,6 @@ mod relabel;
 mod relay;
 mod reload;
 mod systemd;
+mod top;
 mod troubleshooting;
 mod web;

@@ -123,6 +123,7 @@ impl App for TestApp {
             node_name: "node-1".to_owned(),
             kernel: "6.12".to_owned(),
             uptime: Duration::from_secs(1),
+            busy: None,
             configuration: Vec::new(),
             kubernetes: Vec::new(),
             probes: vec![ProbeState { name: "cpu_throttle".to_owned(), attachment }],

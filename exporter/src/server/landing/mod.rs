@@ -1,14 +1,33 @@
 //! The page at `/`, for people: one HTML document without anything from elsewhere.
 
+mod busy;
+
 use std::{fmt, time::Duration};
+
+use base64::{Engine as _, engine::general_purpose::STANDARD};
+use ring::digest::{SHA256, digest};
 
 use super::app::{Attachment, Fact, Landing, Outcome, ProbeState, SourceState};
 
 const STYLE: &str = "\
-body{font-family:sans-serif;max-width:72em;margin:2em auto;padding:0 1em;color:#222;background:#fff}\
-table{border-collapse:collapse;margin-bottom:1.5em}\
-th,td{text-align:left;vertical-align:top;padding:.3em .8em;border-bottom:1px solid #ccc}\
+body{font-family:system-ui,sans-serif;line-height:1.4;max-width:72em;margin:1.5em auto;padding:0 1em;color:#222;background:#fff}\
+h1{overflow-wrap:anywhere}h2{margin:1.5em 0 .5em}h3{margin:0 0 .3em;font-size:1em}\
+.wide{overflow-x:auto}table{border-collapse:collapse}\
+th,td{text-align:left;vertical-align:top;padding:.3em .8em .3em 0;border-bottom:1px solid #ddd}\
+th{font-weight:600;color:#555}\
+.wide td{white-space:nowrap}.wide td:last-child{white-space:normal;overflow-wrap:anywhere;min-width:14em}\
+.busy td:first-child{overflow-wrap:anywhere}\
+.n{text-align:right;white-space:nowrap;font-variant-numeric:tabular-nums}meter{width:4em}\
+.busy{display:grid;grid-template-columns:repeat(auto-fit,minmax(min(100%,30em),1fr));gap:1.5em}.busy table{width:100%}\
 .good{color:#17642b}.bad{color:#a3120a}";
+
+/// What a browser may do with the document: nothing but show it, in its own style.
+pub(super) fn content_security_policy() -> String {
+    let style = STANDARD.encode(digest(&SHA256, STYLE.as_bytes()));
+    format!(
+        "default-src 'none'; style-src 'sha256-{style}'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
+    )
+}
 
 /// The whole document.
 pub(super) fn html(landing: &Landing, endpoint: &[Fact]) -> String {
@@ -17,6 +36,7 @@ pub(super) fn html(landing: &Landing, endpoint: &[Fact]) -> String {
         node_name,
         kernel,
         uptime,
+        busy,
         configuration,
         kubernetes,
         probes,
@@ -26,6 +46,7 @@ pub(super) fn html(landing: &Landing, endpoint: &[Fact]) -> String {
     } = landing;
     format!(
         "<!DOCTYPE html>\n<html lang=\"en\">\n<head>\n<meta charset=\"utf-8\">\n\
+         <meta name=\"viewport\" content=\"width=device-width\">\n\
          <title>Podmeter on {node}</title>\n<style>{STYLE}</style>\n</head>\n<body>\n\
          <h1>Podmeter on {node}</h1>\n\
          <p>Version {version}, kernel {kernel}, up {uptime}.</p>\n\
@@ -35,6 +56,7 @@ pub(super) fn html(landing: &Landing, endpoint: &[Fact]) -> String {
          <li><a href=\"/healthz\">/healthz</a>: whether Podmeter runs</li>\n\
          <li><a href=\"/readyz\">/readyz</a>: whether Podmeter is ready, or why not</li>\n\
          </ul>\n\
+         {busy}\
          <h2>Endpoint</h2>\n{endpoint}\
          <h2>Configuration</h2>\n{configuration}\
          <h2>Kubernetes API</h2>\n{kubernetes}\
@@ -46,6 +68,7 @@ pub(super) fn html(landing: &Landing, endpoint: &[Fact]) -> String {
         version = Escaped(version),
         kernel = Escaped(kernel),
         uptime = Span(*uptime),
+        busy = busy::section(busy.as_ref()),
         targets_from = Escaped(targets_from),
         endpoint = table(&["what", "state"], endpoint.iter().map(fact_row)),
         configuration = table(&["what", "state"], configuration.iter().map(fact_row)),
@@ -68,7 +91,7 @@ fn table(titles: &[&str], rows: impl Iterator<Item = String>) -> String {
     if rows.is_empty() {
         return "<p>None.</p>\n".to_owned();
     }
-    format!("<table>\n<tr><th>{titles}</th></tr>\n{rows}</table>\n")
+    format!("<div class=\"wide\">\n<table>\n<tr><th>{titles}</th></tr>\n{rows}</table>\n</div>\n")
 }
 
 fn fact_row(fact: &Fact) -> String {
@@ -194,6 +217,7 @@ mod tests {
             node_name: "<node> & \"co\"".to_owned(),
             kernel: "6.12.0-test".to_owned(),
             uptime: Duration::from_secs(3_700),
+            busy: None,
             configuration: vec![Fact {
                 name: "refused".to_owned(),
                 text: "<key>".to_owned(),
@@ -236,8 +260,9 @@ mod tests {
             <html lang="en">
             <head>
             <meta charset="utf-8">
+            <meta name="viewport" content="width=device-width">
             <title>Podmeter on &lt;node&gt; &amp; &quot;co&quot;</title>
-            <style>body{font-family:sans-serif;max-width:72em;margin:2em auto;padding:0 1em;color:#222;background:#fff}table{border-collapse:collapse;margin-bottom:1.5em}th,td{text-align:left;vertical-align:top;padding:.3em .8em;border-bottom:1px solid #ccc}.good{color:#17642b}.bad{color:#a3120a}</style>
+            <style>body{font-family:system-ui,sans-serif;line-height:1.4;max-width:72em;margin:1.5em auto;padding:0 1em;color:#222;background:#fff}h1{overflow-wrap:anywhere}h2{margin:1.5em 0 .5em}h3{margin:0 0 .3em;font-size:1em}.wide{overflow-x:auto}table{border-collapse:collapse}th,td{text-align:left;vertical-align:top;padding:.3em .8em .3em 0;border-bottom:1px solid #ddd}th{font-weight:600;color:#555}.wide td{white-space:nowrap}.wide td:last-child{white-space:normal;overflow-wrap:anywhere;min-width:14em}.busy td:first-child{overflow-wrap:anywhere}.n{text-align:right;white-space:nowrap;font-variant-numeric:tabular-nums}meter{width:4em}.busy{display:grid;grid-template-columns:repeat(auto-fit,minmax(min(100%,30em),1fr));gap:1.5em}.busy table{width:100%}.good{color:#17642b}.bad{color:#a3120a}</style>
             </head>
             <body>
             <h1>Podmeter on &lt;node&gt; &amp; &quot;co&quot;</h1>
@@ -247,25 +272,34 @@ mod tests {
             <li><a href="/healthz">/healthz</a>: whether Podmeter runs</li>
             <li><a href="/readyz">/readyz</a>: whether Podmeter is ready, or why not</li>
             </ul>
+            <h2>Busiest</h2>
+            <p>Two collections of <a href="/metrics">/metrics</a>, some seconds apart, will show who is busy.</p>
             <h2>Endpoint</h2>
             <p>None.</p>
             <h2>Configuration</h2>
+            <div class="wide">
             <table>
             <tr><th>what</th><th>state</th></tr>
             <tr><td>refused</td><td class="bad">&lt;key&gt;</td></tr>
             </table>
+            </div>
             <h2>Kubernetes API</h2>
+            <div class="wide">
             <table>
             <tr><th>what</th><th>state</th></tr>
             <tr><td>pods forbidden</td><td class="bad">&lt;no&gt;</td></tr>
             </table>
+            </div>
             <h2>Probes</h2>
+            <div class="wide">
             <table>
             <tr><th>probe</th><th>state</th><th>hook, or why not</th></tr>
             <tr><td>cpu_throttle</td><td class="good">attached</td><td>fentry unthrottle_cfs_rq</td></tr>
             <tr><td>io_latency</td><td class="bad">absent</td><td>no BTF &lt;vmlinux&gt;</td></tr>
             </table>
+            </div>
             <h2>Sources</h2>
+            <div class="wide">
             <table>
             <tr><th>source</th><th>state</th><th>last duration</th><th>age</th><th>last error</th></tr>
             <tr><td>cpu_stat</td><td class="good">ok</td><td>3.0 ms</td><td>7.0 s ago</td><td></td></tr>
@@ -273,12 +307,15 @@ mod tests {
             <tr><td>kubelet</td><td class="bad">failed</td><td>250.0 ms</td><td>7.0 s ago</td><td>it&#39;s &lt;down&gt; (7.0 s ago)</td></tr>
             <tr><td>later</td><td class="">not run yet</td><td></td><td></td><td></td></tr>
             </table>
+            </div>
             <h2>Targets</h2>
             <p>found.</p>
+            <div class="wide">
             <table>
             <tr><th>job</th><th>state</th><th>last duration</th><th>age</th><th>remark, or last error</th></tr>
             <tr><td>cadvisor</td><td class="good">ok</td><td>20.0 ms</td><td>7.0 s ago</td><td>&lt;remark&gt;</td></tr>
             </table>
+            </div>
             </body>
             </html>
         "#]].assert_eq(&html(&busy_landing(), &[]));
@@ -291,6 +328,7 @@ mod tests {
             node_name: String::new(),
             kernel: String::new(),
             uptime: Duration::ZERO,
+            busy: None,
             configuration: Vec::new(),
             kubernetes: Vec::new(),
             probes: Vec::new(),

@@ -1,0 +1,72 @@
+//! One look after another at the endpoint, and what happened in between.
+
+use std::{
+    mem,
+    time::{Duration, Instant},
+};
+
+use http::Uri;
+
+use super::{
+    error::{TopError, endpoint},
+    page,
+};
+use crate::{
+    labelling::glance::{Rates, Reading, rates},
+    source::upstream::client::{Client, config::ClientConfig, error::FetchError},
+};
+
+/// How long an answer may take.
+const TIME_LIMIT: Duration = Duration::from_secs(10);
+
+/// Asks, and remembers what was there the last time.
+#[derive(Debug)]
+pub(super) struct Poller {
+    client: Client,
+    url: Uri,
+    buffer: Vec<u8>,
+    last: Option<(Instant, Reading)>,
+}
+
+impl Poller {
+    pub(super) fn new(config: ClientConfig) -> Self {
+        Self {
+            url: config.url.clone(),
+            client: Client::new(config),
+            buffer: Vec::new(),
+            last: None,
+        }
+    }
+
+    /// Scheme, host and port.
+    pub(super) fn endpoint(&self) -> String {
+        endpoint(&self.url)
+    }
+
+    /// What happened since the last look that succeeded; none at the first one.
+    pub(super) async fn look(&mut self) -> Result<Option<Rates>, TopError> {
+        let mut page = mem::take(&mut self.buffer);
+        let content_type = self.fetch(&mut page).await;
+        let content_type = content_type.map_err(|source| TopError::of_fetch(&self.url, source))?;
+        let now = Instant::now();
+        let reading = page::read(&page, content_type.as_deref());
+        let reading =
+            reading.map_err(|source| TopError::Page { endpoint: self.endpoint(), source })?;
+        let reading = reading.ok_or_else(|| TopError::NotPodmeter { endpoint: self.endpoint() })?;
+        self.buffer = page;
+        let last = self.last.take();
+        let rates = last.map(|(then, before)| rates(&before, &reading, now.duration_since(then)));
+        self.last = Some((now, reading));
+        Ok(rates)
+    }
+
+    /// Puts the page in the place of what was there, and gives its `Content-Type`.
+    async fn fetch(&mut self, page: &mut Vec<u8>) -> Result<Option<String>, FetchError> {
+        page.clear();
+        let mut answer = self.client.fetch(TIME_LIMIT).await?;
+        while let Some(bytes) = answer.next().await? {
+            page.extend_from_slice(&bytes);
+        }
+        Ok(answer.content_type().map(str::to_owned))
+    }
+}
