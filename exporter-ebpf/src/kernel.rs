@@ -115,3 +115,10 @@ pub fn first_or_second(context: &impl Arguments, idx: &'static u32) -> usize {
         context.get(0)
     }
 }
+
+/// The third argument of a tracepoint or the fourth, as a global says: 2 or 3; see [`first_or_second`].
+#[inline(always)]
+#[must_use]
+pub fn third_or_fourth(context: &impl Arguments, idx: &'static u32) -> usize {
+    if global(idx) == 3 { black_box(context.get(3)) } else { context.get(2) }
+}

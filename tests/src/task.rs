@@ -7,10 +7,7 @@ use std::{
     time::Duration,
 };
 
-use rustix::{
-    process::{Pid, Signal, kill_process},
-    thread::{CpuSet, sched_setaffinity},
-};
+use rustix::process::{Pid, Signal, kill_process};
 
 use crate::cgroup::{TestCgroup, wait_for};
 
@@ -56,13 +53,6 @@ impl TestTask {
         task
     }
 
-    /// Keeps it on one CPU, the first.
-    pub fn pin(&self) {
-        let mut first = CpuSet::new();
-        first.set(0);
-        sched_setaffinity(Some(self.pid()), &first).expect("root may move it");
-    }
-
     /// Wakes one that is asleep, and waits for it to have done its work.
     pub fn wake(&mut self) {
         self.stdin.write_all(b"x").expect("it reads");
@@ -88,13 +78,15 @@ impl TestTask {
         Duration::from_nanos(waited.parse().expect("nanoseconds"))
     }
 
-    /// How often it was given a CPU or, which is as often while it sleeps, gave it back.
+    /// How often it waited for a CPU and was given one, once it sleeps.
+    ///
+    /// The kernel counts no wait of a task that is woken before it has left the run queue (delayed dequeue, since 6.12).
     #[must_use]
-    pub fn n_switches(&self) -> u64 {
+    pub fn n_waits(&self) -> u64 {
         wait_for("it sleeps", || self.state() == Some('S'));
-        let text = self.read("status");
-        let switches = text.lines().filter_map(|line| line.split_once("ctxt_switches:"));
-        switches.map(|(_, count)| count.trim().parse::<u64>().expect("a number")).sum()
+        let text = self.read("schedstat");
+        let slices = text.split_whitespace().nth(2).expect("time, wait, number of slices");
+        slices.parse().expect("a number")
     }
 
     /// Moves it into a cgroup.

@@ -26,31 +26,22 @@ pub(super) const PROBE: ProbeDef = ProbeDef {
     metrics: &[LATENCY],
     instead: "the time in which tasks of each cgroup waited for CPU (podmeter_pressure_seconds_total, cgroup v2)",
     switch: Switch::Off,
-    // In each, the switch first: a task that is noted as waiting must be seen when it gets its CPU.
     hooks: &[
         HookDef {
             kind: HookKind::BtfTracepoint,
-            programs: &[
-                ProgramDef::required("sched_switch", "sched_switch"),
-                ProgramDef::required("sched_wakeup", "sched_wakeup"),
-                ProgramDef::required("sched_wakeup_new", "sched_wakeup_new"),
-            ],
+            programs: &[ProgramDef::required("sched_switch", "sched_switch")],
             memory: KernelMemory::Typed,
             globals,
         },
         HookDef {
             kind: HookKind::RawTracepoint,
-            programs: &[
-                ProgramDef::required("raw_sched_switch", "sched_switch"),
-                ProgramDef::required("raw_sched_wakeup", "sched_wakeup"),
-                ProgramDef::required("raw_sched_wakeup_new", "sched_wakeup_new"),
-            ],
+            programs: &[ProgramDef::required("raw_sched_switch", "sched_switch")],
             memory: KernelMemory::Read,
             globals,
         },
     ],
     tables: &[WAITS],
-    skips: &[Skip::Folded, Skip::Lost, Skip::InFlightFull, Skip::NoEntry, Skip::NoOwner],
+    skips: &[Skip::Folded, Skip::Lost, Skip::NoOwner],
     names: no_names,
     read,
 };
@@ -63,43 +54,26 @@ const LATENCY: Desc = Desc {
     kind: Kind::Histogram,
     unit: "seconds",
     labels: &[],
-    origin: "sched_wakeup, sched_wakeup_new or sched_switch to sched_switch; a task's sum is run_delay in \
-             /proc/<pid>/schedstat",
+    origin: "sched_info of the task at sched_switch; a task's sum is run_delay in /proc/<pid>/schedstat",
 };
 
 /// The bounds of the histogram in seconds.
 static BOUNDS_SECONDS: [f64; BOUNDS_NS.len()] = bounds_seconds(BOUNDS_NS);
 
 fn globals(types: &KernelTypes, host: &ProbeHost) -> Result<Globals, BtfError> {
-    let positions = |name| types.tracepoint_positions(name, "task_struct");
-    let unknown = |name| Err(BtfError::Prototype { name, expected: "task_struct" });
-    for name in ["sched_wakeup", "sched_wakeup_new"] {
-        if positions(name)? != [0] {
-            return unknown(name);
-        }
-    }
     // The arguments that the program can take: previous and next task, behind `preempt` and maybe `prev_state`.
-    let prev = match positions("sched_switch")?[..] {
-        [1, 2] => 1,
-        [2, 3] => 2,
-        _ => return unknown("sched_switch"),
+    let name = "sched_switch";
+    let positions = types.tracepoint_positions(name, "task_struct")?;
+    let ([1, next @ 2] | [2, next @ 3]) = positions[..] else {
+        return Err(BtfError::Prototype { name, expected: "task_struct" });
     };
-    // A long before 5.14, of which the lower half is used.
-    let state = if types.has_field("task_struct", "__state") {
-        types.offset("task_struct", "__state", 4)?
-    } else {
-        types.offset("task_struct", "state", 8)?
-    };
-    // An int in 6.18, of which the lowest byte is used, and a byte in 7.3.
-    let on_cpu = types
-        .offset("task_struct", "on_cpu", 1)
-        .or_else(|_| types.offset("task_struct", "on_cpu", 4))?;
     let mut globals = owner::task_globals(types, host)?;
     globals.extend([
         ("TASK_PID", types.offset("task_struct", "pid", 4)?),
-        ("TASK_STATE", state),
-        ("TASK_ON_CPU", on_cpu),
-        ("SWITCH_PREV", prev),
+        ("TASK_PCOUNT", types.offset("task_struct", "sched_info.pcount", 8)?),
+        ("TASK_RUN_DELAY", types.offset("task_struct", "sched_info.run_delay", 8)?),
+        ("TASK_LAST_QUEUED", types.offset("task_struct", "sched_info.last_queued", 8)?),
+        ("SWITCH_NEXT", next),
         ("TASK_CFS_RQ", types.offset("task_struct", "se.cfs_rq", 8)?),
         ("CFS_RQ_RQ", types.offset("cfs_rq", "rq", 8)?),
         ("RQ_CLOCK", types.offset("rq", "clock", 8)?),
