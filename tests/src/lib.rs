@@ -10,6 +10,7 @@
 )]
 
 pub mod authority;
+pub mod bpf_map;
 pub mod cgroup;
 pub mod cluster;
 pub mod dashboards;

@@ -33,6 +33,9 @@ pub fn attached((mut probes, mut statuses): (Vec<Probe>, Vec<ProbeStatus>)) -> O
         Err(reason) => println!("report: hook | {name} | off | {}: {reasons}", reason.as_str()),
     }
     assert!(!is_test_vm(), "the kernels of the virtual machines can attach {name}: {reasons}");
+    // What the verifier refuses here is a mistake in the program; what is not allowed here has another reason.
+    let is_refused = state == Err(OffReason::Refused) && reasons.contains("(verifier: ");
+    assert!(!is_refused, "{name} is refused: {reasons}");
     assert!(!reasons.is_empty(), "a probe that is off says why");
     assert!(!instead.is_empty(), "a probe that is off says what there is instead");
     None

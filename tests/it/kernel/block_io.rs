@@ -43,9 +43,15 @@ fn by_raw_tracepoint_direct_io_agrees_as_well() {
 
 /// Also under lockdown=confidentiality, by typed reads.
 pub(super) fn check_direct_io(hook: HookKind, case: &str) {
+    check_direct_io_with(hook, case, || {});
+}
+
+/// The same, and something done once the probe is attached.
+pub(super) fn check_direct_io_with(hook: HookKind, case: &str, once_attached: impl Fn()) {
     let Some(hierarchy) = hierarchy() else { return };
     for Place { disk, path, _file } in places() {
         let Some(mut probe) = TestProbe::start("block_io", &[hook]) else { return };
+        once_attached();
         let cgroup = hierarchy.create("direct");
         IoStat::begin(&cgroup, &disk);
         {
@@ -58,6 +64,7 @@ pub(super) fn check_direct_io(hook: HookKind, case: &str) {
         }
         let stat = IoStat::of(&cgroup, &disk);
         let reading = probe.read();
+        println!("report: skipped events | {case} | {:?}", reading.stats().skipped);
         let ours = |operation| Ours::of(&reading, &cgroup, &disk, operation);
         let (read, write) = (format!("{case} read"), format!("{case} write"));
         compare(&disk, &read, ours("read"), stat.n_bytes_read, Some(stat.n_reads));
@@ -310,7 +317,7 @@ fn n_flushes(disk: &Disk) -> u64 {
     text.split_whitespace().nth(15).expect("flushes are counted").parse().expect("a number")
 }
 
-fn start() -> Option<TestProbe> {
+pub(super) fn start() -> Option<TestProbe> {
     TestProbe::start("block_io", &[HookKind::BtfTracepoint])
 }
 
@@ -319,7 +326,7 @@ fn hierarchy() -> Option<Hierarchy> {
 }
 
 /// The disk of a virtual machine that a test may overwrite.
-fn vm_disk() -> Option<Disk> {
+pub(super) fn vm_disk() -> Option<Disk> {
     if !is_test_vm() {
         println!("report: skipped | /dev/vda | only a virtual machine has a disk to overwrite");
         return None;

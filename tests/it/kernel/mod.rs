@@ -1,6 +1,7 @@
 //! Tests against the running kernel, here and in virtual machines; each needs root and skips with a printed reason.
 
 mod block_io;
+mod block_io_map;
 mod cgroup_cpu;
 mod cgroup_pressure;
 mod cpu_throttle;
