@@ -62,7 +62,8 @@ pub(crate) fn run(
     fs::create_dir_all(&logs).with_context(|| format!("failed to create {}", logs.display()))?;
     let busybox = setup::busybox(&setup.cache).context("there is no static busybox")?;
     let programs = programs(setup)?;
-    let accelerator = qemu::accelerator();
+    let newest = planned.last().context("there is a guest")?;
+    let accelerator = qemu::accelerator(&newest.kernel);
     let bench = Bench { busybox, tests, podmeter, programs, accelerator, logs };
     let ran = run_all(&bench, planned)?;
     say_reports(&ran);

@@ -19,6 +19,8 @@ use crate::process;
 const GUEST_TIME: Duration = Duration::from_mins(20);
 /// How long a guest may take to power off after its tests ended.
 const POWEROFF_TIME: Duration = Duration::from_secs(10);
+/// How long a kernel may take to come up where KVM works: some seconds, and many on a busy machine.
+const KVM_BOOT_TIME: Duration = Duration::from_secs(30);
 const POLL_TIME: Duration = Duration::from_millis(200);
 /// Of the guest's disk, a file with holes.
 const DISK_BYTES: u64 = 256 << 20;
@@ -59,15 +61,17 @@ pub(crate) struct Files {
     pub(crate) console: PathBuf,
 }
 
-/// KVM, if it is there and works; a `/dev/kvm` alone does not mean that.
-pub(crate) fn accelerator() -> Accelerator {
+/// KVM, if it is there and works; a `/dev/kvm` alone does not mean that, nor that firmware runs: some nested ones stop at
+/// the first kernel, whose instructions they cannot all emulate.
+pub(crate) fn accelerator(kernel: &Kernel) -> Accelerator {
     let may_open = fs::OpenOptions::new().read(true).write(true).open("/dev/kvm").is_ok();
     let mut probe = Command::new("qemu-system-x86_64");
-    // The firmware finds no disk and resets at once, which ends qemu: so the guest's instructions did run.
+    // The kernel finds no root file system, panics and restarts at once, which ends qemu: so it did come up.
     probe
-        .args(["-accel", "kvm", "-cpu", "host", "-m", "64", "-display", "none", "-nodefaults"])
-        .args(["-no-reboot", "-boot", "reboot-timeout=1"]);
-    if may_open && process::succeeds(&mut probe, Duration::from_secs(10)) {
+        .args(["-accel", "kvm", "-cpu", "host", "-smp", "2", "-m", "512", "-display", "none"])
+        .args(["-nodefaults", "-no-reboot", "-append", "panic=-1", "-kernel"])
+        .arg(&kernel.image);
+    if may_open && process::succeeds(&mut probe, KVM_BOOT_TIME) {
         Accelerator::Kvm
     } else {
         Accelerator::Tcg
