@@ -173,15 +173,15 @@ fn check_of_deployment(prometheus: &Prometheus, what: &str, query: &str, most: f
 /// All targets are up, each sample of theirs is served, and Prometheus took all of them.
 fn check_targets(page: &Page, prometheus: &Prometheus) {
     for job in ["kubelet", "cadvisor", "kubelet-probes", "kubelet-resource", "kube-proxy"] {
-        let of_job = |family: &str| {
-            let query = format!("{family}{{job=\"{job}\", node=\"node-1\"}}");
-            prometheus.query(&query).expect("Prometheus answers")
-        };
-        assert_eq!(of_job("up"), [1.0], "{job}");
-        let n_served = of_job("scrape_samples_post_metric_relabeling");
-        assert!(matches!(*n_served, [n_samples] if n_samples > 0.0), "{job}: {n_served:?}");
-        assert_eq!(of_job("scrape_samples_scraped"), n_served, "{job} loses none");
-        let n_served = n_served.iter().sum::<f64>();
+        let of_job = format!("{{job=\"{job}\", node=\"node-1\"}}");
+        let served = format!("scrape_samples_post_metric_relabeling{of_job}");
+        // On a busy machine a target may be late once, and has no samples then.
+        let n_served = wait_until(&format!("{job} is up"), || {
+            let found = prometheus.query(&format!("{served} > 0 and up{of_job} == 1"))?;
+            found.first().copied()
+        });
+        let lost = prometheus.query(&format!("scrape_samples_scraped{of_job} - {served}"));
+        assert_eq!(lost, Some(vec![0.0]), "{job} loses none");
         println!("report: relay | samples of {job} | {n_served}");
     }
     let dropped = prometheus.query("sum(podmeter_target_dropped_samples_total)");
