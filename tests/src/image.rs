@@ -95,7 +95,7 @@ impl Image {
                 "destination": path, "type": "none", "source": source, "options": ["bind", "ro"],
             }));
         }
-        let capabilities = ["CAP_BPF", "CAP_PERFMON", "CAP_NET_ADMIN", "CAP_SYS_RESOURCE"];
+        let capabilities = capabilities();
         let spec = json!({
             "ociVersion": "1.0.2",
             "process": {
@@ -128,6 +128,20 @@ impl Image {
             .expect("the binary can be copied");
         root
     }
+}
+
+/// Those of the chart's profile `capabilities`, with their numbers.
+const CAPABILITIES: [(&str, u32); 4] =
+    [("CAP_NET_ADMIN", 12), ("CAP_SYS_RESOURCE", 24), ("CAP_PERFMON", 38), ("CAP_BPF", 39)];
+
+/// Of these what this process may give away: root in a container may lack one.
+fn capabilities() -> Vec<&'static str> {
+    let status = fs::read_to_string("/proc/self/status").expect("the kernel tells");
+    let bounding = status.lines().find_map(|line| line.strip_prefix("CapBnd:"));
+    let bounding = u64::from_str_radix(bounding.expect("it is there").trim(), 16);
+    let bounding = bounding.expect("a number");
+    let has = |number: u32| bounding & (1 << number) != 0;
+    CAPABILITIES.into_iter().filter(|(_, number)| has(*number)).map(|(name, _)| name).collect()
 }
 
 /// A container has the variables of its manifest and no others; a kubeconfig comes with the one that names it.
