@@ -213,9 +213,9 @@ fn on_this_machine(setup: &Setup, options: &Options, module: &str) -> Result<Cou
     as_root(setup, options, module, &podmeter, &[])
 }
 
-/// Builds the image, twice where there is a commit to build it from again, and lets the tests run it.
+/// Builds the image and lets the tests run it.
 fn image(setup: &Setup, options: &Options) -> Result<Count> {
-    let image = image::run_or_check()?;
+    let image = image::build_once()?;
     let files = [("PODMETER_IMAGE", image.archive), ("PODMETER_SBOM", image.sbom)];
     as_root(setup, options, "image::", &image.binary, &files)
 }
