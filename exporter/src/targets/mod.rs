@@ -14,10 +14,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use tokio::{
-    sync::{self, OwnedMutexGuard},
-    task, time,
-};
+use tokio::{sync, task, time};
 use tracing::warn;
 
 pub use self::error::TargetError;
@@ -69,13 +66,12 @@ pub struct Targets {
 /// One target.
 #[derive(Debug)]
 struct Target {
-    job: String,
     labels: Vec<(String, String)>,
     config: ScrapeConfig,
     /// Whether it ever answered.
     was_found: AtomicBool,
     /// Held while it is scraped; who finds it held waits, as long as it may.
-    state: Arc<sync::Mutex<State>>,
+    state: sync::Mutex<State>,
     last: Mutex<Option<LastScrape>>,
 }
 
@@ -163,11 +159,10 @@ impl Targets {
                 relay: Relay::new(settings, hasher.clone()),
             };
             Ok(Arc::new(Target {
-                job: config.job_name.clone(),
                 labels,
                 config: config.clone(),
                 was_found: AtomicBool::new(false),
-                state: Arc::new(sync::Mutex::new(state)),
+                state: sync::Mutex::new(state),
                 last: Mutex::new(None),
             }))
         };
@@ -188,7 +183,7 @@ impl Targets {
 
     /// The names of all targets, in the order of the configuration.
     pub fn jobs(&self) -> impl Iterator<Item = &str> {
-        self.all.iter().map(|target| target.job.as_str())
+        self.all.iter().map(|target| target.job())
     }
 
     /// Scrapes those that are wanted at once; the answers are in the order of the configuration.
@@ -201,7 +196,7 @@ impl Targets {
         let running: Vec<_> = self
             .all
             .iter()
-            .filter(|target| is_wanted(&target.job))
+            .filter(|target| is_wanted(target.job()))
             .map(|target| {
                 let (scraped, pods) = (Arc::clone(target), Arc::clone(pods));
                 (target, task::spawn(async move { scraped.scrape(pods, deadline).await }))
@@ -210,7 +205,7 @@ impl Targets {
         let mut scraped = Vec::with_capacity(running.len());
         for (target, task) in running {
             scraped.extend(task.await.unwrap_or_else(|error| {
-                warn!(target = target.job, %error, "scraping panicked, which is a bug");
+                warn!(target = target.job(), %error, "scraping panicked, which is a bug");
                 target.note(Duration::ZERO, Err(TargetError::Panicked))
             }));
         }
@@ -233,20 +228,24 @@ impl Targets {
         let last = |target: &Arc<Target>| {
             target.last.lock().unwrap_or_else(PoisonError::into_inner).clone()
         };
-        self.all.iter().map(|target| (target.job.as_str(), last(target))).collect()
+        self.all.iter().map(|target| (target.job(), last(target))).collect()
     }
 }
 
 impl Target {
+    fn job(&self) -> &str {
+        &self.config.job_name
+    }
+
     async fn scrape(&self, pods: SharedPods, deadline: Instant) -> Option<Scraped> {
         let began = Instant::now();
         let limit = deadline.saturating_duration_since(began).min(self.config.timeout);
         // Another page may be waiting for the same target, or an earlier one may still be at it.
-        let state = time::timeout(limit, Arc::clone(&self.state).lock_owned()).await;
+        let state = time::timeout(limit, self.state.lock()).await;
         let limit = limit.saturating_sub(began.elapsed());
         let result = match state {
             // Its own time limit ends the fetch; this one is for all that comes behind.
-            Ok(state) => match time::timeout(2 * limit, scrape(state, pods, limit)).await {
+            Ok(mut state) => match time::timeout(2 * limit, state.scrape(&*pods, limit)).await {
                 Ok(result) => result,
                 Err(_elapsed) => Err(TargetError::Busy),
             },
@@ -303,14 +302,14 @@ impl Target {
         if let Some(error) = &error
             && was != reason
         {
-            warn!(target = self.job, %error, "target failed");
+            warn!(target = self.job(), %error, "target failed");
         }
         let last_error = match &error {
             Some(error) => Some((ended, error.clone())),
             None => before.and_then(|last| last.last_error),
         };
         *last = Some(LastScrape { ended, duration, error, reason, remark, last_error });
-        Some(Scraped { job: self.job.clone(), labels: self.labels.clone(), duration, result })
+        Some(Scraped { job: self.job().to_owned(), labels: self.labels.clone(), duration, result })
     }
 }
 
@@ -327,35 +326,38 @@ impl Remark {
     }
 }
 
-/// Fetches one page and relays what has come of it while the rest is on its way.
-async fn scrape(
-    mut state: OwnedMutexGuard<State>,
-    pods: SharedPods,
-    limit: Duration,
-) -> Result<Success, TargetError> {
-    let State { client, relay } = &mut *state;
-    let mut answer = client.fetch(limit).await?;
-    let dialect = match answer.content_type() {
-        Some(content_type) => Dialect::of_content_type(content_type)
-            .ok_or_else(|| TargetError::ContentType { content_type: content_type.to_owned() })?,
-        None => return Err(TargetError::NoContentType),
-    };
-    let mut incoming = relay.begin(dialect, &*pods);
-    while let Some(bytes) = answer.next().await? {
-        for piece in bytes.chunks(PIECE_BYTES) {
-            let began = Instant::now();
-            relay.take(&mut incoming, piece, &*pods)?;
-            if began.elapsed() > LONG_TURN {
-                task::yield_now().await;
+impl State {
+    /// Fetches one page and relays what has come of it while the rest is on its way.
+    async fn scrape(
+        &mut self,
+        pods: &(dyn Pods + Send + Sync),
+        limit: Duration,
+    ) -> Result<Success, TargetError> {
+        let Self { client, relay } = self;
+        let mut answer = client.fetch(limit).await?;
+        let dialect = match answer.content_type() {
+            Some(content_type) => Dialect::of_content_type(content_type).ok_or_else(|| {
+                TargetError::ContentType { content_type: content_type.to_owned() }
+            })?,
+            None => return Err(TargetError::NoContentType),
+        };
+        let mut incoming = relay.begin(dialect, pods);
+        while let Some(bytes) = answer.next().await? {
+            for piece in bytes.chunks(PIECE_BYTES) {
+                let began = Instant::now();
+                relay.take(&mut incoming, piece, pods)?;
+                if began.elapsed() > LONG_TURN {
+                    task::yield_now().await;
+                }
             }
         }
+        let Relayed { page, counts, first_fault } = relay.end(incoming, pods)?;
+        if let Some(fault) = first_fault {
+            tracing::debug!(error = %fault, "a line of a target's page is none");
+        }
+        let (n_body_bytes, n_cached_series) = (answer.n_bytes(), relay.n_series());
+        Ok(Success { page, counts, n_body_bytes, n_cached_series })
     }
-    let Relayed { page, counts, first_fault } = relay.end(incoming, &*pods)?;
-    if let Some(fault) = first_fault {
-        tracing::debug!(error = %fault, "a line of a target's page is none");
-    }
-    let (n_body_bytes, n_cached_series) = (answer.n_bytes(), relay.n_series());
-    Ok(Success { page, counts, n_body_bytes, n_cached_series })
 }
 
 impl Scraped {
