@@ -7,7 +7,10 @@ use tracing::info;
 
 use crate::{
     agent::Agent,
-    config::{origin::Origin, watch::FileWatch},
+    config::{
+        origin::{Loaded, Origin},
+        watch::FileWatch,
+    },
     error_chain::one_line,
 };
 
@@ -23,8 +26,14 @@ pub async fn follow(agent: Arc<Agent>, origin: Origin, text: String, mut hangup:
         let again = origin.clone();
         match task::spawn_blocking(move || again.load()).await {
             Ok(loaded) => {
+                let config = loaded.map(|Loaded { config, text }| {
+                    if let Some(watch) = &mut watch {
+                        watch.note(text);
+                    }
+                    config
+                });
                 // What became of it is said there.
-                drop(agent.reload(loaded.map(|loaded| loaded.config)).await);
+                drop(agent.reload(config).await);
             }
             Err(error) => {
                 let error = one_line(&error);

@@ -58,6 +58,11 @@ impl FileWatch {
         }
     }
 
+    /// Another look found this text, so that it is no change any more.
+    pub fn note(&mut self, text: String) {
+        self.seen = Ok(text);
+    }
+
     /// Waits until the file has another text than it had, or cannot be read where it could.
     pub async fn changed(&mut self) {
         loop {
@@ -143,7 +148,7 @@ mod tests {
 
     use tokio::time::timeout;
 
-    use super::{FileWatch, POLL, folders};
+    use super::{FileWatch, POLL, SETTLE, folders};
 
     /// As the kubelet's `AtomicWriter` does it.
     fn swap(mount: &Path, version: &str, text: &str) {
@@ -184,6 +189,18 @@ mod tests {
         check(&mut watch, Err("cannot read")).await;
         fs::write(&file, "4").unwrap();
         check(&mut watch, Ok("4")).await;
+    }
+
+    #[tokio::test]
+    async fn what_another_look_found_is_no_change() {
+        let dir = tempfile::tempdir().unwrap();
+        let file = dir.path().join("p.yaml");
+        fs::write(&file, "1").unwrap();
+        let mut watch = FileWatch::start(&file, "0");
+        watch.note("1".to_owned());
+        assert!(timeout(2 * SETTLE, watch.changed()).await.is_err());
+        fs::write(&file, "2").unwrap();
+        check(&mut watch, Ok("2")).await;
     }
 
     #[tokio::test]
