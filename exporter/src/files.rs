@@ -7,7 +7,10 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use rustls::pki_types::{CertificateDer, PrivateKeyDer, pem::PemObject as _};
+use rustls::{
+    RootCertStore,
+    pki_types::{CertificateDer, PrivateKeyDer, pem::PemObject as _},
+};
 
 /// Largest file of certificates; all public authorities together have a quarter of a megabyte.
 const MAX_PEM_BYTES: u64 = 4 << 20;
@@ -30,6 +33,14 @@ pub enum PemError {
         path: PathBuf,
         /// What was looked for.
         what: &'static str,
+    },
+    /// It has a certificate in it by which no others can be checked.
+    #[error("{path} has a certificate in it that is no authority's")]
+    Authority {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong with it.
+        source: rustls::Error,
     },
 }
 
@@ -55,10 +66,21 @@ impl Stamp {
 
 /// The bytes of a file that has no more than `max_bytes`.
 pub fn read(path: &Path, max_bytes: u64) -> io::Result<Vec<u8>> {
+    check_length(path, max_bytes)?;
+    fs::read(path)
+}
+
+/// The text of a file that has no more than `max_bytes`.
+pub fn read_text(path: &Path, max_bytes: u64) -> io::Result<String> {
+    check_length(path, max_bytes)?;
+    fs::read_to_string(path)
+}
+
+fn check_length(path: &Path, max_bytes: u64) -> io::Result<()> {
     if fs::metadata(path)?.len() > max_bytes {
         return Err(io::ErrorKind::FileTooLarge.into());
     }
-    fs::read(path)
+    Ok(())
 }
 
 /// All certificates of a file, of which there is at least one.
@@ -67,6 +89,16 @@ pub fn certificates(path: &Path) -> Result<Vec<CertificateDer<'static>>, PemErro
     let found: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(&pem).collect();
     let empty = || PemError::Empty { path: path.into(), what: "certificate" };
     found.ok().filter(|found| !found.is_empty()).ok_or_else(empty)
+}
+
+/// The certificates of a file as authorities that others are signed by.
+pub fn authorities(path: &Path) -> Result<RootCertStore, PemError> {
+    let mut roots = RootCertStore::empty();
+    for certificate in certificates(path)? {
+        let refused = |source| PemError::Authority { path: path.into(), source };
+        roots.add(certificate).map_err(refused)?;
+    }
+    Ok(roots)
 }
 
 /// The private key of a file.

@@ -15,7 +15,7 @@ pub mod web;
 
 use std::{
     collections::BTreeMap,
-    fs, io,
+    io,
     net::{Ipv4Addr, SocketAddr},
     path::{Path, PathBuf},
 };
@@ -38,6 +38,7 @@ pub use self::{
 use crate::{
     cgroup::watch::MAX_CGROUPS,
     error_chain::one_line,
+    files,
     labelling::{
         relabel::rule::RuleConfig,
         reserved::{self, NameError},
@@ -262,11 +263,10 @@ impl Config {
 
 /// The text of the file.
 fn read(path: &Path) -> Result<String, ConfigError> {
-    let read_error = |source| ConfigError::Read { path: path.into(), source };
-    if fs::metadata(path).map_err(read_error)?.len() > MAX_FILE_BYTES {
-        return Err(ConfigError::TooLarge { path: path.into() });
-    }
-    fs::read_to_string(path).map_err(read_error)
+    files::read_text(path, MAX_FILE_BYTES).map_err(|source| match source.kind() {
+        io::ErrorKind::FileTooLarge => ConfigError::TooLarge { path: path.into() },
+        _ => ConfigError::Read { path: path.into(), source },
+    })
 }
 
 /// What the values of a file are understood with.
@@ -284,10 +284,15 @@ impl Context<'_> {
         })
     }
 
-    /// Where something stands, as editors want it.
+    /// Where something stands.
     fn place(&self, location: &serde_saphyr::Location) -> String {
-        format!("{}:{}:{}", self.file, location.line(), location.column())
+        place_of(self.file, location)
     }
+}
+
+/// Where something stands in a file, as editors want it.
+fn place_of(file: &str, location: &serde_saphyr::Location) -> String {
+    format!("{file}:{}:{}", location.line(), location.column())
 }
 
 /// The file as it stands; every key may be missing.

@@ -20,11 +20,8 @@ use serde_saphyr::Spanned;
 use self::names::{CIPHER_SUITES, CURVES, Named, VERSIONS};
 pub(super) use self::settings::RawWebSettings;
 pub use self::{error::WebConfigError, hash::PasswordHash, settings::WebSettings};
-use super::{is_empty, parse_yaml};
+use super::{MAX_FILE_BYTES, is_empty, parse_yaml, place_of};
 use crate::files;
-
-/// Largest file that is read; a real one has a kilobyte.
-const MAX_FILE_BYTES: u64 = 1 << 20;
 
 /// Headers that can be added, and the values that each may have; none is any. They are exporter-toolkit's.
 const HEADERS: &[(&str, &[&str])] = &[
@@ -138,9 +135,7 @@ impl WebConfig {
     /// Reads the file; this blocks.
     pub fn load(path: &Path) -> Result<Self, WebConfigError> {
         let read_error = |source| WebConfigError::Read { path: path.into(), source };
-        let bytes = files::read(path, MAX_FILE_BYTES).map_err(read_error)?;
-        let text = String::from_utf8(bytes)
-            .map_err(|_bytes| read_error(std::io::ErrorKind::InvalidData.into()))?;
+        let text = files::read_text(path, MAX_FILE_BYTES).map_err(read_error)?;
         let folder = path.parent().unwrap_or(Path::new(""));
         Self::parse(&text, &path.display().to_string(), folder)
     }
@@ -266,8 +261,7 @@ impl RawHttp {
 
 impl Place<'_> {
     fn of<T>(&self, spanned: &Spanned<T>) -> String {
-        let location = &spanned.referenced;
-        format!("{}:{}:{}", self.file, location.line(), location.column())
+        place_of(self.file, &spanned.referenced)
     }
 
     /// A file that the configuration names, from its own folder on, as exporter-toolkit has it.

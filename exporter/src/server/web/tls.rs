@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use rustls::{
-    CertificateError, DigitallySignedStruct, DistinguishedName, Error, RootCertStore, ServerConfig,
+    CertificateError, DigitallySignedStruct, DistinguishedName, Error, ServerConfig,
     SignatureScheme,
     client::danger::HandshakeSignatureValid,
     crypto::{self, CryptoProvider, WebPkiSupportedAlgorithms, ring},
@@ -35,7 +35,7 @@ pub enum TlsError {
          suite is of a chosen version"
     )]
     Refused(#[from] Error),
-    /// The authority's file has a certificate that is none.
+    /// The authorities cannot be what clients are checked by.
     #[error("tls_server_config.client_ca_file cannot be used")]
     ClientAuthority(#[from] VerifierBuilderError),
 }
@@ -91,12 +91,9 @@ fn verifier(
     let authority = match &config.client_ca_file {
         None => None,
         Some(path) => {
-            let mut roots = RootCertStore::empty();
-            for certificate in files::certificates(path)? {
-                roots.add(certificate)?;
-            }
+            let roots = Arc::new(files::authorities(path)?);
             let provider = Arc::clone(provider);
-            Some(WebPkiClientVerifier::builder_with_provider(Arc::new(roots), provider).build()?)
+            Some(WebPkiClientVerifier::builder_with_provider(roots, provider).build()?)
         }
     };
     let algorithms = provider.signature_verification_algorithms;

@@ -247,9 +247,7 @@ fn reveal(secret: &Secret) -> Result<String, FetchError> {
 
 fn read_secret(path: &Path) -> Result<String, FetchError> {
     let on_error = |source| FetchError::Credentials { path: path.into(), source };
-    let bytes = files::read(path, MAX_SECRET_BYTES).map_err(on_error)?;
-    let no_text = |_bytes| on_error(std::io::ErrorKind::InvalidData.into());
-    String::from_utf8(bytes).map_err(no_text)
+    files::read_text(path, MAX_SECRET_BYTES).map_err(on_error)
 }
 
 fn bad(secret: &Secret) -> FetchError {

@@ -18,7 +18,7 @@ pub enum TlsFilesError {
     /// A file that `tls_config` names.
     #[error(transparent)]
     Pem(#[from] PemError),
-    /// The key does not fit, or a certificate is none.
+    /// The key does not fit, or the certificate is none.
     #[error("the certificates that tls_config names cannot be used")]
     Refused(#[from] rustls::Error),
     /// There is no list of authorities on this system.
@@ -60,15 +60,12 @@ pub(super) fn build_unused() -> Result<RustlsConfig, TlsFilesError> {
 }
 
 fn roots(config: &TlsConfig) -> Result<RootCertStore, TlsFilesError> {
-    let mut roots = RootCertStore::empty();
     let Some(ca_file) = &config.ca_file else {
+        let mut roots = RootCertStore::empty();
         roots.add_parsable_certificates(rustls_native_certs::load_native_certs().certs);
         return if roots.is_empty() { Err(TlsFilesError::NoRoots) } else { Ok(roots) };
     };
-    for certificate in files::certificates(ca_file)? {
-        roots.add(certificate)?;
-    }
-    Ok(roots)
+    Ok(files::authorities(ca_file)?)
 }
 
 /// `insecure_skip_verify`: takes every certificate, but still wants its owner to have the key.
