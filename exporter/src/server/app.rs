@@ -95,15 +95,6 @@ pub enum TlsFailure {
 }
 
 impl TlsFailure {
-    /// All of them, for counters that exist from the start.
-    pub const ALL: [Self; 5] = [
-        Self::NoTls,
-        Self::ClientCertificate,
-        Self::ServerCertificate,
-        Self::Incompatible,
-        Self::Broken,
-    ];
-
     /// The value of a label.
     #[must_use]
     pub fn as_str(self) -> &'static str {
@@ -133,10 +124,6 @@ pub enum Handler {
 }
 
 impl Handler {
-    /// All of them, for counters that exist from the start.
-    pub const ALL: [Self; 5] =
-        [Self::Metrics, Self::Healthz, Self::Readyz, Self::Landing, Self::Unknown];
-
     /// The value of a label.
     #[must_use]
     pub fn as_str(self) -> &'static str {

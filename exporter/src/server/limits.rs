@@ -100,22 +100,6 @@ pub enum Limit {
 }
 
 impl Limit {
-    /// All of them, for counters that exist from the start.
-    pub const ALL: [Self; 12] = [
-        Self::Headers,
-        Self::HeaderTime,
-        Self::HandshakeTime,
-        Self::IdleTime,
-        Self::WriteStallTime,
-        Self::RequestBody,
-        Self::Connections,
-        Self::ConnectionsOfAddress,
-        Self::Scrapes,
-        Self::ScrapeTime,
-        Self::Authentications,
-        Self::DrainTime,
-    ];
-
     /// The value of a label.
     #[must_use]
     pub fn as_str(self) -> &'static str {

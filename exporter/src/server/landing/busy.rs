@@ -60,8 +60,7 @@ impl Kind {
     /// The table; nothing where nobody is measured.
     fn html(&self, rates: &Rates) -> String {
         let Self { title, nobody, signals } = self;
-        let is_measured = |row: &Row| signals.iter().any(|signal| signal.of(&row.rates).is_some());
-        if !rates.rows.iter().any(is_measured) {
+        if !signals.iter().any(|signal| rates.is_measured(*signal)) {
             return String::new();
         }
         let mut rows: Vec<(f64, &Row)> =

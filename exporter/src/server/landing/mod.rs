@@ -4,8 +4,7 @@ mod busy;
 
 use std::{fmt, time::Duration};
 
-use base64::{Engine as _, engine::general_purpose::STANDARD};
-use ring::digest::{SHA256, digest};
+use http::HeaderValue;
 
 use super::app::{Attachment, Fact, Landing, Outcome, ProbeState, SourceState};
 
@@ -21,13 +20,11 @@ th{font-weight:600;color:#555}\
 .busy{display:grid;grid-template-columns:repeat(auto-fit,minmax(min(100%,30em),1fr));gap:1.5em}.busy table{width:100%}\
 .good{color:#17642b}.bad{color:#a3120a}";
 
-/// What a browser may do with the document: nothing but show it, in its own style.
-pub(super) fn content_security_policy() -> String {
-    let style = STANDARD.encode(digest(&SHA256, STYLE.as_bytes()));
-    format!(
-        "default-src 'none'; style-src 'sha256-{style}'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
-    )
-}
+/// What a browser may do with the document: nothing but show it, in its own style, of which this is the digest.
+pub(super) const CONTENT_SECURITY_POLICY: HeaderValue = HeaderValue::from_static(
+    "default-src 'none'; style-src 'sha256-9ZXG/KH65C97oKkuYZOP22UePSCDPg155lTJJkhGh7M='; base-uri 'none'; form-action 'none'; \
+     frame-ancestors 'none'",
+);
 
 /// The whole document.
 pub(super) fn html(landing: &Landing, endpoint: &[Fact]) -> String {
@@ -181,12 +178,21 @@ impl fmt::Display for Span {
 mod tests {
     use std::time::Duration;
 
+    use base64::{Engine as _, engine::general_purpose::STANDARD};
     use expect_test::expect;
+    use ring::digest::{SHA256, digest};
 
-    use super::{Span, html};
+    use super::{CONTENT_SECURITY_POLICY, STYLE, Span, html};
     use crate::server::app::{
         Attachment, Fact, Landing, Outcome, ProbeState, SourceError, SourceRun, SourceState,
     };
+
+    #[test]
+    fn the_policy_allows_the_style() {
+        let style = STANDARD.encode(digest(&SHA256, STYLE.as_bytes()));
+        let policy = CONTENT_SECURITY_POLICY.to_str().unwrap().to_owned();
+        assert!(policy.contains(&format!("style-src 'sha256-{style}';")), "{style}: {policy}");
+    }
 
     #[test]
     fn spans() {
