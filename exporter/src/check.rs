@@ -76,7 +76,7 @@ pub async fn run(
             // After the collection, which waits for the pods.
             findings.extend(kubernetes(&agent, config));
         }
-        Err(error @ StartError::NoAccess) => {
+        Err(error @ StartError::NoAccess(_)) => {
             findings.push(fail("kubernetes", one_line(&error), "or set kubernetes.enabled: auto"));
         }
         Err(error @ (StartError::Telemetry(_) | StartError::Rules(_) | StartError::Probes(_))) => {

@@ -19,7 +19,7 @@ use tracing::{debug, info, warn};
 use crate::{
     agent::{Agent, CollectionError, ConfigStatus, ScrapeRequest, SourceRun, StartError},
     attribution::kubernetes::{
-        Access, KubernetesStatus, SyncState,
+        Access, KubernetesStatus, NoAccess, SyncState,
         review::{Review, Reviewer},
     },
     caps::privileged::Privileged,
@@ -52,11 +52,8 @@ pub enum RunError {
     #[error(transparent)]
     Web(#[from] WebError),
     /// The Kubernetes API is to say who may read the page, and cannot be found.
-    #[error(
-        "`web.kubernetes_auth` is true, but there is neither a service account nor a kubeconfig; set \
-         kubernetes.kubeconfig or KUBECONFIG, or run in a pod"
-    )]
-    NoAccess,
+    #[error(transparent)]
+    NoAccess(#[from] NoAccess),
     /// There is no agent.
     #[error(transparent)]
     Agent(#[from] StartError),
@@ -83,10 +80,11 @@ pub async fn run(
         Some(path) => task::spawn_blocking(move || Web::load(&path)).await??,
         None => Web::none(),
     };
-    let reviewer = match Access::find(config.kubernetes.kubeconfig.as_deref()) {
-        _ if !config.web.kubernetes_auth => None,
-        Some(access) => Some(Reviewer::new(access)),
-        None => return Err(RunError::NoAccess),
+    let reviewer = if config.web.kubernetes_auth {
+        let access = Access::find(config.kubernetes.kubeconfig.as_deref());
+        Some(Reviewer::new(access.ok_or(NoAccess { key: "web.kubernetes_auth" })?))
+    } else {
+        None
     };
     if reviewer.is_some() && !web.has_tls() && !config.listen.ip().is_loopback() {
         warn!(

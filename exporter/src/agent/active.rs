@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex};
 
 use super::{StartError, find_node_name};
 use crate::{
-    attribution::kubernetes::{Access, Kubernetes, Settings},
+    attribution::kubernetes::{Access, Kubernetes, NoAccess, Settings},
     caps::privileged::Privileged,
     config::{Config, Enabled},
     labelling::{relabel::Rules, relay::own::OwnRelay},
@@ -173,7 +173,7 @@ fn kubernetes_settings(config: &Config, node: &str) -> Result<Option<Settings>, 
     }
     let Some(access) = Access::find(kubernetes.kubeconfig.as_deref()) else {
         return match kubernetes.enabled {
-            Enabled::Always => Err(StartError::NoAccess),
+            Enabled::Always => Err(NoAccess { key: "kubernetes.enabled" }.into()),
             Enabled::Auto | Enabled::Never => Ok(None),
         };
     };

@@ -21,7 +21,7 @@ use self::{active::Active, cgroups::Cgroups, glances::Glances, shared::SharedPag
 use crate::{
     attribution::{
         Snapshot,
-        kubernetes::{KubernetesStatus, node_name},
+        kubernetes::{KubernetesStatus, NoAccess, node_name},
     },
     caps::privileged::{Lost, Privileged},
     cgroup::start,
@@ -108,11 +108,8 @@ pub enum StartError {
     #[error(transparent)]
     Telemetry(#[from] TelemetryError),
     /// The Kubernetes API was asked for, and cannot be found.
-    #[error(
-        "`kubernetes.enabled` is true, but there is neither a service account nor a kubeconfig; set \
-         kubernetes.kubeconfig or KUBECONFIG, or run in a pod"
-    )]
-    NoAccess,
+    #[error(transparent)]
+    NoAccess(#[from] NoAccess),
     /// The probes could not be started.
     #[error("cannot start the probes")]
     Probes(#[from] Lost),

@@ -62,14 +62,14 @@ pub struct Labelled {
 
 type Label = (Cow<'static, str>, Arc<str>);
 
+fn labels_of(external: impl IntoIterator<Item = (String, String)>) -> Vec<Label> {
+    external.into_iter().map(|(name, value)| (Cow::Owned(name), value.into())).collect()
+}
+
 impl Labeller {
     /// A labeller that puts these labels on every series, and what the rules give on those about a pod.
     pub fn new(external: impl IntoIterator<Item = (String, String)>, rules: LabelRules) -> Self {
-        let external = external
-            .into_iter()
-            .map(|(name, value)| (Cow::Owned(name), Arc::from(value)))
-            .collect();
-        Self { external, pods: PodLabels::new(rules), ..Self::default() }
+        Self { external: labels_of(external), pods: PodLabels::new(rules), ..Self::default() }
     }
 
     /// The pods of a snapshot, with the labels that series of the relay get.

@@ -5,7 +5,7 @@
 
 use std::{borrow::Cow, collections::HashSet, sync::Arc};
 
-use super::{Label, Labeller, relay::NamedPods, rules::LabelRules};
+use super::{Label, Labeller, labels_of, relay::NamedPods, rules::LabelRules};
 use crate::{attribution::kubernetes::view::PodView, page::Labels};
 
 /// What gives labels beside the subject itself.
@@ -22,8 +22,7 @@ impl Labeller {
         rules: LabelRules,
         pods: &PodView,
     ) {
-        let external = external.into_iter().map(|(name, value)| (Cow::Owned(name), value.into()));
-        let external: Vec<Label> = external.collect();
+        let external = labels_of(external);
         if external == self.external && rules == *self.pods.rules() {
             return;
         }

@@ -60,12 +60,8 @@ fn head_line(state: &State) -> Line<'_> {
 
 /// Signals that no row has.
 fn missing(rates: &Rates) -> Vec<&'static str> {
-    let missing = Signal::ALL.into_iter().filter(|signal| !is_measured(rates, *signal));
+    let missing = Signal::ALL.into_iter().filter(|signal| !rates.is_measured(*signal));
     missing.map(Signal::as_str).collect()
-}
-
-fn is_measured(rates: &Rates, signal: Signal) -> bool {
-    rates.rows.iter().any(|row| signal.of(&row.rates).is_some())
 }
 
 /// What stands above a column.
@@ -89,7 +85,7 @@ fn foot_line() -> Line<'static> {
 
 fn rows(frame: &mut Frame<'_>, area: Rect, state: &State, rates: &Rates) {
     // The line at the top names those that are not measured.
-    let is_shown = |signal: &Signal| *signal == state.by || is_measured(rates, *signal);
+    let is_shown = |signal: &Signal| *signal == state.by || rates.is_measured(*signal);
     let signals: Vec<Signal> = Signal::ALL.into_iter().filter(is_shown).collect();
     let numbers_width: u16 = signals.iter().map(|_| NUMBER_WIDTH + GAP).sum();
     let history_width = u16::try_from(HISTORY_LENGTH).unwrap_or(u16::MAX);

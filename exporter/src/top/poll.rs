@@ -1,9 +1,6 @@
 //! One look after another at the endpoint, and what happened in between.
 
-use std::{
-    mem,
-    time::{Duration, Instant},
-};
+use std::time::{Duration, Instant};
 
 use http::Uri;
 
@@ -24,18 +21,12 @@ const TIME_LIMIT: Duration = Duration::from_secs(10);
 pub(super) struct Poller {
     client: Client,
     url: Uri,
-    buffer: Vec<u8>,
     last: Option<(Instant, Reading)>,
 }
 
 impl Poller {
     pub(super) fn new(config: ClientConfig) -> Self {
-        Self {
-            url: config.url.clone(),
-            client: Client::new(config),
-            buffer: Vec::new(),
-            last: None,
-        }
+        Self { url: config.url.clone(), client: Client::new(config), last: None }
     }
 
     /// Scheme, host and port.
@@ -45,28 +36,27 @@ impl Poller {
 
     /// What happened since the last look that succeeded; none at the first one.
     pub(super) async fn look(&mut self) -> Result<Option<Rates>, TopError> {
-        let mut page = mem::take(&mut self.buffer);
-        let content_type = self.fetch(&mut page).await;
-        let content_type = content_type.map_err(|source| TopError::of_fetch(&self.url, source))?;
+        let fetched = self.fetch().await;
+        let (page, content_type) =
+            fetched.map_err(|source| TopError::of_fetch(&self.url, source))?;
         let now = Instant::now();
         let reading = page::read(&page, content_type.as_deref());
         let reading =
             reading.map_err(|source| TopError::Page { endpoint: self.endpoint(), source })?;
         let reading = reading.ok_or_else(|| TopError::NotPodmeter { endpoint: self.endpoint() })?;
-        self.buffer = page;
         let last = self.last.take();
         let rates = last.map(|(then, before)| rates(&before, &reading, now.duration_since(then)));
         self.last = Some((now, reading));
         Ok(rates)
     }
 
-    /// Puts the page in the place of what was there, and gives its `Content-Type`.
-    async fn fetch(&mut self, page: &mut Vec<u8>) -> Result<Option<String>, FetchError> {
-        page.clear();
+    /// The page and its `Content-Type`.
+    async fn fetch(&mut self) -> Result<(Vec<u8>, Option<String>), FetchError> {
+        let mut page = Vec::new();
         let mut answer = self.client.fetch(TIME_LIMIT).await?;
         while let Some(bytes) = answer.next().await? {
             page.extend_from_slice(&bytes);
         }
-        Ok(answer.content_type().map(str::to_owned))
+        Ok((page, answer.content_type().map(str::to_owned)))
     }
 }

@@ -24,6 +24,17 @@ pub enum Access {
     Kubeconfig(PathBuf),
 }
 
+/// There is no way to an API that was asked for.
+#[derive(Debug, thiserror::Error)]
+#[error(
+    "`{key}` is true, but there is neither a service account nor a kubeconfig; set kubernetes.kubeconfig or KUBECONFIG, \
+     or run in a pod"
+)]
+pub struct NoAccess {
+    /// The key of the configuration that asks for it.
+    pub key: &'static str,
+}
+
 /// Why there is no client.
 #[derive(Debug, thiserror::Error)]
 pub(super) enum ConnectError {

@@ -54,7 +54,7 @@ use self::{
 };
 pub use self::{
     api::ErrorKind,
-    connect::{Access, node_name},
+    connect::{Access, NoAccess, node_name},
     status::{KubernetesStatus, Operation, SyncState},
     store::StoreNumbers,
 };

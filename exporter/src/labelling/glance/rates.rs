@@ -24,6 +24,14 @@ pub struct Row {
     pub rates: PerSignal,
 }
 
+impl Rates {
+    /// Whether any row has it.
+    #[must_use]
+    pub fn is_measured(&self, signal: Signal) -> bool {
+        self.rows.iter().any(|row| signal.of(&row.rates).is_some())
+    }
+}
+
 /// The difference of two readings; rows that the second one lacks are gone.
 #[must_use]
 pub fn rates(before: &Reading, after: &Reading, elapsed: Duration) -> Rates {
