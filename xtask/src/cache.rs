@@ -20,8 +20,7 @@ impl Cache {
         let root = root().context(
             "there is no place for a cache: set PODMETER_CACHE to a folder (HOME is not set either)",
         )?;
-        fs::create_dir_all(&root)
-            .with_context(|| format!("failed to create {}", root.display()))?;
+        create_dir(&root)?;
         Ok(Self { root })
     }
 
@@ -67,7 +66,13 @@ fn root() -> Option<PathBuf> {
         .or_else(|| set("HOME").map(|home| home.join(".cache/podmeter")))
 }
 
-fn remove_dir(dir: &Path) -> Result<()> {
+/// Makes a folder, and those that it is in.
+pub(crate) fn create_dir(dir: &Path) -> Result<()> {
+    fs::create_dir_all(dir).with_context(|| format!("failed to create {}", dir.display()))
+}
+
+/// Removes a folder with all that is in it; there need be none.
+pub(crate) fn remove_dir(dir: &Path) -> Result<()> {
     if !dir.exists() {
         return Ok(());
     }

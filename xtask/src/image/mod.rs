@@ -12,6 +12,7 @@ use std::{
 use anyhow::{Context as _, Result, bail};
 
 use crate::{
+    cache::{create_dir, remove_dir},
     cargo::{self, STATIC_TARGET},
     console, process,
     setup::{self, Purpose},
@@ -109,9 +110,9 @@ fn build_here(commit: &Commit) -> Result<Image> {
 fn build_twice(commit: &Commit) -> Result<Image> {
     let first = build_here(commit)?;
     let again = cargo::target_dir().join("image-again");
-    remove(&again)?;
+    remove_dir(&again)?;
     let sources = again.join("sources");
-    create(&sources)?;
+    create_dir(&sources)?;
     let tar = again.join("sources.tar");
     let mut archive = Command::new("git");
     archive.args(["archive", "--format=tar", "--output"]).arg(&tar).arg("HEAD");
@@ -130,7 +131,7 @@ fn build_twice(commit: &Commit) -> Result<Image> {
             );
         }
     }
-    remove(&again)?;
+    remove_dir(&again)?;
     console::note(&format!("a second build, in another folder, is the same: {}", first.digest));
     Ok(first)
 }
@@ -138,9 +139,9 @@ fn build_twice(commit: &Commit) -> Result<Image> {
 fn build(root: &Path, target: &Path, out: &Path, commit: &Commit) -> Result<Image> {
     let binary = build_binary(root, target, &commit.epoch)?;
     refuse_paths(&binary, &[root, target])?;
-    remove(out)?;
+    remove_dir(out)?;
     let context = out.join("context");
-    create(&context)?;
+    create_dir(&context)?;
     let placed = context.join("podmeter");
     fs::copy(&binary, &placed).with_context(|| format!("failed to write {}", placed.display()))?;
     // The digest has the mode in it, which is the builder's umask otherwise.
@@ -149,7 +150,7 @@ fn build(root: &Path, target: &Path, out: &Path, commit: &Commit) -> Result<Imag
     let archive = out.join(format!("podmeter-{VERSION}.oci.tar"));
     pack(&out.join("layout"), &archive, &commit.epoch)?;
     for folder in [&context, &out.join("layout")] {
-        remove(folder)?;
+        remove_dir(folder)?;
     }
     let n_bytes = size(&archive)?;
     if n_bytes > MAX_ARCHIVE_BYTES {
@@ -264,17 +265,6 @@ fn pack(layout: &Path, archive: &Path, epoch: &str) -> Result<()> {
 
 fn read(path: &Path) -> Result<Vec<u8>> {
     fs::read(path).with_context(|| format!("failed to read {}", path.display()))
-}
-
-fn create(dir: &Path) -> Result<()> {
-    fs::create_dir_all(dir).with_context(|| format!("failed to create {}", dir.display()))
-}
-
-fn remove(dir: &Path) -> Result<()> {
-    if !dir.exists() {
-        return Ok(());
-    }
-    fs::remove_dir_all(dir).with_context(|| format!("failed to remove {}", dir.display()))
 }
 
 fn size(path: &Path) -> Result<u64> {

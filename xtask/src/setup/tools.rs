@@ -12,7 +12,7 @@ use anyhow::{Context as _, Result, bail};
 use super::Setup;
 use crate::{
     apt::{Apt, Package},
-    cache::Cache,
+    cache::{Cache, remove_dir},
     process,
 };
 
@@ -48,7 +48,7 @@ pub(super) fn bring_prometheus(setup: &Setup) -> Result<String> {
     setup.cache.fill("prometheus", |dir| {
         apt.unpack(&packages, dir)?;
         // The only two files that are needed of 400 MB.
-        remove(&dir.join("usr/share"))
+        remove_dir(&dir.join("usr/share"))
     })?;
     if !prometheus_present(setup) {
         bail!("the packages do not hold prometheus and promtool");
@@ -205,11 +205,4 @@ pub(super) fn described(packages: &[Package]) -> String {
     let described = |package: &Package| format!("{} {}", package.name, package.version);
     let all: Vec<String> = packages.iter().map(described).collect();
     format!("{} unpacked in the cache", all.join(", "))
-}
-
-pub(super) fn remove(dir: &Path) -> Result<()> {
-    if !dir.exists() {
-        return Ok(());
-    }
-    fs::remove_dir_all(dir).with_context(|| format!("failed to remove {}", dir.display()))
 }

@@ -41,7 +41,7 @@ pub(crate) enum Part {
     Vm,
     /// Tests against a real Kubernetes on this machine, as root.
     Cluster,
-    /// The container image: built twice, compared, and run as root.
+    /// The container image, run as root.
     Image,
     /// Whether Vagrant takes the Vagrantfile.
     Vagrant,

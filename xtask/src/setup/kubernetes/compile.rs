@@ -12,8 +12,9 @@ use anyhow::{Context as _, Result};
 
 use crate::{
     apt::Apt,
+    cache::{create_dir, remove_dir},
     process,
-    setup::tools::{newest, remove},
+    setup::tools::newest,
 };
 
 /// What the components say of themselves; the package's own version has Debian's history in it.
@@ -39,7 +40,7 @@ pub(super) fn into(apt: &Apt, components: &[&str], dir: &Path) -> Result<()> {
     let packages: Vec<String> =
         components.iter().map(|component| format!("./cmd/{component}")).collect();
     tree.go_build(&packages, &["-ldflags", &linker_flags()], dir)?;
-    remove(&work)
+    remove_dir(&work)
 }
 
 /// The unpacked source in a `GOPATH` of its own, and Go.
@@ -59,17 +60,17 @@ impl Tree {
         ];
         apt.unpack(&packages, &go)?;
         let download = work.join("download");
-        create(&download)?;
+        create_dir(&download)?;
         apt.download_source("kubernetes", &download)?;
         let tarball = with_suffix(&download, ".orig.tar.gz")?;
         let unpacked = work.join("source");
-        create(&unpacked)?;
+        create_dir(&unpacked)?;
         let mut tar = Command::new("tar");
         tar.args(["--extract", "--strip-components=1", "--file"]).arg(&tarball);
         process::output(tar.arg("--directory").arg(&unpacked))?;
         // Go 1.19 refuses the package's vendor folder in module mode; as a GOPATH it is fine.
         let source = work.join("gopath/src").join(ROOT);
-        create(source.parent().context("an import path has a parent")?)?;
+        create_dir(source.parent().context("an import path has a parent")?)?;
         symlink(&unpacked, &source)
             .with_context(|| format!("failed to create {}", source.display()))?;
         Ok(Self { work: work.into(), source })
@@ -79,7 +80,7 @@ impl Tree {
     fn replace_reflect2(&self) -> Result<()> {
         let vendored = self.source.join("vendor").join(REFLECT2);
         let packaged = self.work.join("go/usr/share/gocode/src").join(REFLECT2);
-        remove(&vendored)?;
+        remove_dir(&vendored)?;
         process::output(Command::new("cp").arg("--recursive").args([&packaged, &vendored]))?;
         Ok(())
     }
@@ -178,8 +179,4 @@ fn with_suffix(dir: &Path, suffix: &str) -> Result<PathBuf> {
     let mut paths = entries.filter_map(|entry| Some(entry.ok()?.path()));
     let found = paths.find(|path| path.to_string_lossy().ends_with(suffix));
     found.with_context(|| format!("{} has no file *{suffix}", dir.display()))
-}
-
-fn create(dir: &Path) -> Result<()> {
-    fs::create_dir_all(dir).with_context(|| format!("failed to create {}", dir.display()))
 }
