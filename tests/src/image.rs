@@ -6,11 +6,13 @@ use std::{
     process::{Command, Output},
 };
 
+use podmeter::caps::{Grant, NEEDS, Need};
+use rustix::thread::{CapabilitySet, capability_is_in_bounding_set};
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
 use crate::{
-    exporter::Exporter,
+    exporter::{Exporter, with_listen},
     tools::{tool, write},
 };
 
@@ -63,7 +65,7 @@ impl Image {
     #[must_use]
     pub fn start(&self, config: &str, files: &[(&str, &str)]) -> Exporter {
         let bundle = tempfile::tempdir().expect("a temporary folder");
-        let config = format!("listen: 127.0.0.1:0\n{config}");
+        let config = with_listen(config);
         let mut runc = self.runc(bundle.path(), "run", &config, files);
         let file = bundle.path().join("config.json");
         Exporter::of_command(&mut runc, bundle, file)
@@ -130,18 +132,15 @@ impl Image {
     }
 }
 
-/// Those of the chart's profile `capabilities`, with their numbers.
-const CAPABILITIES: [(&str, u32); 4] =
-    [("CAP_NET_ADMIN", 12), ("CAP_SYS_RESOURCE", 24), ("CAP_PERFMON", 38), ("CAP_BPF", 39)];
-
-/// Of these what this process may give away: root in a container may lack one.
-fn capabilities() -> Vec<&'static str> {
-    let status = fs::read_to_string("/proc/self/status").expect("the kernel tells");
-    let bounding = status.lines().find_map(|line| line.strip_prefix("CapBnd:"));
-    let bounding = u64::from_str_radix(bounding.expect("it is there").trim(), 16);
-    let bounding = bounding.expect("a number");
-    let has = |number: u32| bounding & (1 << number) != 0;
-    CAPABILITIES.into_iter().filter(|(_, number)| has(*number)).map(|(name, _)| name).collect()
+/// Those of the chart's profile `capabilities` that this thread may give away: root in a container may lack one.
+fn capabilities() -> Vec<String> {
+    let granted = NEEDS.iter().filter(|need| need.grant == Grant::Always);
+    let may_give = |need: &&Need| {
+        let one = CapabilitySet::from_bits_retain(1 << need.capability.index());
+        // A kernel that does not know it cannot give it.
+        capability_is_in_bounding_set(one).unwrap_or(false)
+    };
+    granted.filter(may_give).map(|need| need.capability.to_string()).collect()
 }
 
 /// A container has the variables of its manifest and no others; a kubeconfig comes with the one that names it.

@@ -1,7 +1,5 @@
 //! The chart on a real node, in both profiles: the kubelet starts what Helm installed, and everything works.
 
-use std::collections::BTreeMap;
-
 use podmeter_tests::{
     cluster::{
         helm::Helm,
@@ -12,7 +10,12 @@ use podmeter_tests::{
 };
 use serde_json::{Value, json};
 
-use super::{chart, dashboards, node, page::Page, pod::Pod, privileges::attached, relay, workload};
+use super::{
+    chart, dashboards, node,
+    pod::Pod,
+    privileges::{attached, probes},
+    relay, workload,
+};
 
 /// Jobs of the kubelet that are there without a word in the configuration.
 const KUBELET: &[&str] = &["kubelet", "cadvisor", "kubelet-probes", "kubelet-resource"];
@@ -123,17 +126,6 @@ fn install(node: &Node, helm: &Helm<'_>, profile: &str, kubelet: &Value) -> Pod 
     let rendered = rendered.unwrap_or_else(|error| panic!("{values}: {error}"));
     let daemon_set = rendered.get("daemonset.yaml").expect("there is one");
     Pod::wait_for(node, daemon_set)
-}
-
-/// The hook of each probe that is attached.
-fn probes(page: &Page) -> BTreeMap<String, String> {
-    let attached = page.lines("podmeter_probe_attached", &[]);
-    let attached = attached.into_iter().filter(|line| line.ends_with("} 1"));
-    let label = |line: &str, name: &str| {
-        let (_, rest) = line.split_once(&format!("{name}=\"")).expect("it has the label");
-        rest.split('"').next().expect("a split has a first part").to_owned()
-    };
-    attached.map(|line| (label(line, "probe"), label(line, "hook"))).collect()
 }
 
 /// All targets are there without a word in the configuration; the kubelet's have this `up`, and kube-proxy is up.

@@ -6,6 +6,8 @@ use std::{collections::BTreeMap, path::Path, process::Command};
 use podmeter_tests::tools::{podmeter, write};
 use serde_json::Value;
 
+use super::page::Page;
+
 const DAEMON_SET: &str = include_str!("../../../deploy/kustomize/capabilities/daemonset.yaml");
 
 const CONFIG: &str = "probes: { run_queue: { enabled: true } }\nkubernetes: { enabled: false }\n";
@@ -49,18 +51,18 @@ pub(super) fn attached(binary: &Path, capabilities: Option<&[&str]>) -> BTreeMap
     let output = command.output().expect("setpriv starts");
     let said = String::from_utf8_lossy(&output.stderr);
     assert!(output.status.success(), "{command:?}: {}\n{said}", output.status);
-    let page = String::from_utf8(output.stdout).expect("a page is UTF-8");
-    let mut attached = BTreeMap::new();
-    for line in page.lines().filter(|line| line.starts_with("podmeter_probe_attached{")) {
-        let label = |name: &str| {
-            let (_, rest) = line.split_once(&format!("{name}=\""))?;
-            Some(rest.split('"').next()?.to_owned())
-        };
-        if line.ends_with("} 1") {
-            attached.insert(label("probe").expect(line), label("hook").expect(line));
-        }
-    }
-    attached
+    probes(&Page(String::from_utf8(output.stdout).expect("a page is UTF-8")))
+}
+
+/// The hook of each probe that is attached.
+pub(super) fn probes(page: &Page) -> BTreeMap<String, String> {
+    let attached = page.lines("podmeter_probe_attached", &[]);
+    let attached = attached.into_iter().filter(|line| line.ends_with("} 1"));
+    let label = |line: &str, name: &str| {
+        let (_, rest) = line.split_once(&format!("{name}=\"")).expect("it has the label");
+        rest.split('"').next().expect("a split has a first part").to_owned()
+    };
+    attached.map(|line| (label(line, "probe"), label(line, "hook"))).collect()
 }
 
 /// What the `DaemonSet` of the profile adds to none.

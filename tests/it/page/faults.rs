@@ -178,14 +178,14 @@ fn answer(mut stream: TcpStream, cases: &[Case]) -> Option<()> {
     let job = head.split(['/', ' ']).nth(2)?;
     let case = cases.iter().find(|case| case.job == job)?;
     stream.write_all(&case.answer).ok()?;
-    let byte: &[u8] = match case.then {
-        Then::Close => return Some(()),
-        Then::Hang => b"",
-        Then::Drip => b"#",
-    };
-    loop {
-        thread::sleep(Duration::from_millis(20));
-        stream.write_all(byte).ok()?;
+    match case.then {
+        Then::Close => Some(()),
+        // Nothing comes but the end.
+        Then::Hang => stream.read(&mut [0]).ok().map(|_n_bytes| ()),
+        Then::Drip => loop {
+            thread::sleep(Duration::from_millis(20));
+            stream.write_all(b"#").ok()?;
+        },
     }
 }
 

@@ -6,6 +6,8 @@ use std::{
     path::{Path, PathBuf},
 };
 
+use rustix::thread::{CapabilitySet, capability_is_in_bounding_set};
+
 use super::{image::IMAGE, sandbox::ADDRESS};
 use crate::{cluster::certificates::Pair, tools::write};
 
@@ -77,14 +79,9 @@ exec {} "$@"
     script
 }
 
-/// Whether `CAP_SYS_RESOURCE` is in this process' bounding set.
+/// Whether `CAP_SYS_RESOURCE` is in this thread's bounding set.
 fn has_sys_resource() -> bool {
-    const SYS_RESOURCE: u32 = 24;
-
-    let status = fs::read_to_string("/proc/self/status").expect("proc is mounted");
-    let bounding = status.lines().find_map(|line| line.strip_prefix("CapBnd:"));
-    let bounding = bounding.and_then(|set| u64::from_str_radix(set.trim(), 16).ok());
-    bounding.expect("the kernel writes it in hexadecimal") >> SYS_RESOURCE & 1 == 1
+    capability_is_in_bounding_set(CapabilitySet::SYS_RESOURCE).expect("the kernel knows it")
 }
 
 /// The kubelet's: it asks the API server who may read its pages. Without a certificate it makes one.
