@@ -8,7 +8,8 @@ mod raw;
 
 use std::{fs, io, path::PathBuf};
 
-use self::raw::{Btf, Kind, Malformed, Place, TypeId};
+pub use self::raw::Malformed;
+use self::raw::{Btf, Kind, Place, TypeId};
 use crate::paths::HostPaths;
 
 /// The kernel's types.
@@ -99,8 +100,12 @@ impl KernelTypes {
         let path = paths.sys.join("kernel/btf/vmlinux");
         let bytes =
             fs::read(&path).map_err(|source| BtfError::Read { path: path.clone(), source })?;
-        let btf = Btf::parse(bytes).map_err(|source| BtfError::Parse { path, source })?;
-        Ok(Self { btf })
+        Self::parse(bytes).map_err(|source| BtfError::Parse { path, source })
+    }
+
+    /// Takes type information as the kernel gives it; pure.
+    pub fn parse(bytes: Vec<u8>) -> Result<Self, Malformed> {
+        Ok(Self { btf: Btf::parse(bytes)? })
     }
 
     /// The byte offset of a field that is `size` bytes wide; dots in `field` lead into nested structures.

@@ -81,6 +81,10 @@ const MAX_ALIASES: usize = 32;
 /// Unnamed structures within each other that are searched; the kernel nests a handful.
 const MAX_NESTING: usize = 16;
 
+/// Members that are looked at for one name. The kernel's largest structures have some hundred, with those of the unnamed
+/// ones in them; a file whose structures contain themselves would have no end of them.
+const MAX_MEMBERS: usize = 1 << 12;
+
 impl Kind {
     const INT: Self = Self(1);
     const PTR: Self = Self(2);
@@ -188,10 +192,17 @@ impl Btf {
 
     /// A member of a structure or union by its name, also one of an unnamed structure or union within it.
     pub(super) fn member(&self, id: TypeId, name: &str) -> Option<Member> {
-        self.member_within(id, name, MAX_NESTING)
+        let mut n_left = MAX_MEMBERS;
+        self.member_within(id, name, MAX_NESTING, &mut n_left)
     }
 
-    fn member_within(&self, id: TypeId, name: &str, nesting: usize) -> Option<Member> {
+    fn member_within(
+        &self,
+        id: TypeId,
+        name: &str,
+        nesting: usize,
+        n_left: &mut usize,
+    ) -> Option<Member> {
         let id = self.resolve(id)?;
         let info = self.word(id, 1)?;
         if !matches!(kind_of(info), Kind::STRUCT | Kind::UNION) {
@@ -200,6 +211,7 @@ impl Btf {
         let has_bit_sizes = info >> 31 == 1;
         let first = self.start(id)?.checked_add(TYPE_BYTES)?;
         for idx in 0..to_usize(info & 0xffff) {
+            *n_left = n_left.checked_sub(1)?;
             let at = first.checked_add(MEMBER_BYTES.checked_mul(idx)?)?;
             let name_offset = read_u32(&self.bytes, at)?;
             let member = Member {
@@ -211,7 +223,7 @@ impl Btf {
             }
             if self.string_is(name_offset, "")
                 && let Some(depth) = nesting.checked_sub(1)
-                && let Some(inner) = self.member_within(member.kind, name, depth)
+                && let Some(inner) = self.member_within(member.kind, name, depth, n_left)
             {
                 return Some(Member { kind: inner.kind, place: member.place.then(inner.place)? });
             }

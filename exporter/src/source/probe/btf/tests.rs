@@ -76,7 +76,16 @@ fn small() -> Vec<u8> {
 }
 
 fn types(bytes: Vec<u8>) -> KernelTypes {
-    KernelTypes { btf: Btf::parse(bytes).unwrap() }
+    KernelTypes::parse(bytes).unwrap()
+}
+
+#[test]
+fn a_structure_that_contains_itself_has_an_end() {
+    let mut btf = Builder::default();
+    // Each of a hundred unnamed members is the structure again.
+    let members = [0, 1, 0].repeat(100);
+    btf.add("endless", 4, 100, 4, &members);
+    assert!(!types(btf.finish()).has_field("endless", "none"));
 }
 
 #[test]
