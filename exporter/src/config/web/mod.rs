@@ -356,6 +356,7 @@ impl Place<'_> {
             }
             Some(_) | None => ClientAuth::default(),
         };
+        let ca_file = ca_file.filter(|path| !path.value.is_empty());
         match (ca_file, auth) {
             (Some(ca_file), _) if !client_auth.is_verified() => {
                 let instead = "set client_auth_type to RequireAndVerifyClientCert, or no certificate is checked by it";

@@ -65,6 +65,18 @@ http_server_config:
     assert_eq!(tls.preference, Preference::Client);
 }
 
+#[test]
+fn a_file_without_a_name_is_none() {
+    for auth in ["VerifyClientCertIfGiven", "RequireAndVerifyClientCert"] {
+        check(
+            &with(&format!("client_auth_type: {auth}\n  client_ca_file: ''")),
+            expect!["web.yml:4:21: the key `client_ca_file` is missing"],
+        );
+    }
+    let config = parse(&with("client_ca_file: ''"));
+    assert_eq!(config.tls.unwrap().client_ca_file, None);
+}
+
 fn check(text: &str, expected: Expect) {
     let error = WebConfig::parse(text, "web.yml", Path::new("/")).expect_err(text);
     expected.assert_eq(&one_line(&error));
