@@ -27,7 +27,9 @@ pub(super) fn quantity(text: &str) -> Option<f64> {
     let is_number = digits.bytes().all(|byte| byte.is_ascii_digit() || b".+-eE".contains(&byte));
     let number: f64 = digits.parse().ok().filter(|_| is_number)?;
     // 100m is a tenth: dividing gives the nearest number, where multiplying by 0.001 would not.
-    Some(if factor < 1.0 { number / (1.0 / factor).round() } else { number * factor })
+    let quantity = if factor < 1.0 { number / (1.0 / factor).round() } else { number * factor };
+    // Kubernetes has no quantity that a float does not hold.
+    quantity.is_finite().then_some(quantity)
 }
 
 /// Seconds since 1970 of a time in UTC, such as `2026-11-22T11:47:53Z`; a fraction of a second is left out, as
@@ -78,6 +80,8 @@ mod tests {
         check("Mi", None);
         check("inf", None);
         check("nan", None);
+        check("1e400", None);
+        check("1e308E", None);
         check("a lot", None);
     }
 
