@@ -2,7 +2,6 @@
 
 use std::time::Duration;
 
-use bytes::{Buf as _, BytesMut};
 use http::{Request, Response, StatusCode, header};
 use http_body_util::BodyExt as _;
 use kube::client::{Body, Client};
@@ -12,6 +11,7 @@ use tokio::time;
 use super::{
     discovery::{Place, Places, RawResources},
     exchange,
+    lines::Lines,
     object::{RawMetadata, RawObject, RawPod},
     owners::{ForeignKind, ObjectKey, ObjectKind},
     path::group_path,
@@ -301,7 +301,7 @@ impl Api {
         let response = time::timeout(REQUEST_TIMEOUT, self.send(path, "application/json"))
             .await
             .unwrap_or(Err(ApiError::Silent(REQUEST_TIMEOUT)))?;
-        Ok(EventStream { body: response.into_body(), buffer: BytesMut::new(), n_searched: 0 })
+        Ok(EventStream::new(response.into_body()))
     }
 
     /// Sends a request, and makes an error of every status but success.
@@ -316,31 +316,24 @@ impl Api {
     }
 }
 
-/// The lines of a watch.
+/// The events of a watch.
 pub(super) struct EventStream {
     body: Body,
-    buffer: BytesMut,
-    /// How much of the buffer has no end of a line in it.
-    n_searched: usize,
+    lines: Lines,
 }
 
 impl EventStream {
+    pub(super) fn new(body: Body) -> Self {
+        Self { body, lines: Lines::default() }
+    }
+
     /// The next event; `None` when the server ends the watch, as it does when the time is up.
     pub(super) async fn next(&mut self, silence: Duration) -> Result<Option<Event>, ApiError> {
         loop {
-            let rest = self.buffer.get(self.n_searched..).unwrap_or_default();
-            if let Some(at) = rest.iter().position(|byte| *byte == b'\n') {
-                let line = self.buffer.split_to(self.n_searched + at);
-                self.buffer.advance(1);
-                self.n_searched = 0;
-                if self.buffer.is_empty() {
-                    // A burst of events needs not be paid for as long as the watch lasts.
-                    self.buffer = BytesMut::new();
-                }
+            if let Some(line) = self.lines.next() {
                 return serde_json::from_slice(&line).map(Some).map_err(ApiError::Decode);
             }
-            self.n_searched = self.buffer.len();
-            if self.buffer.len() > MAX_OBJECT_BYTES {
+            if self.lines.n_bytes() > MAX_OBJECT_BYTES {
                 return Err(ApiError::TooLarge(MAX_OBJECT_BYTES));
             }
             match time::timeout(silence, self.body.frame()).await {
@@ -349,7 +342,7 @@ impl EventStream {
                 Ok(Some(Err(error))) => return Err(ApiError::Transport(error)),
                 Ok(Some(Ok(frame))) => {
                     if let Some(data) = frame.data_ref() {
-                        self.buffer.extend_from_slice(data);
+                        self.lines.push(data);
                     }
                 }
             }

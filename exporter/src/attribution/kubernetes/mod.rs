@@ -8,6 +8,7 @@ mod connect;
 mod discovery;
 mod exchange;
 mod jitter;
+mod lines;
 mod object;
 mod owners;
 mod path;
@@ -25,6 +26,8 @@ pub mod view;
 pub mod wanted;
 pub mod workload;
 
+#[cfg(any(test, fuzzing))]
+pub mod fuzzing;
 #[cfg(test)]
 mod laws;
 #[cfg(test)]
@@ -109,13 +112,8 @@ impl Kubernetes {
         let Settings { access, node, wanted, refresh } = settings;
         let wanted = Arc::new(wanted);
         let store = Store::new(Arc::clone(&wanted), Arc::from(&*node), refresh, Bounds::default());
-        let shared = Arc::new(Shared {
-            wanted,
-            store: Mutex::new(store),
-            status: Mutex::new(KubernetesStatus::new(access.describe(), node.clone())),
-            changed: Notify::new(),
-            settled: signal::Sender::new(false),
-        });
+        let status = KubernetesStatus::new(access.describe(), node.clone());
+        let shared = Arc::new(Shared::new(wanted, store, status));
         let task = task::spawn(run(Arc::clone(&shared), access, node, patience));
         Self { shared, task, before: None }
     }
@@ -185,6 +183,16 @@ async fn run(shared: Arc<Shared>, access: Access, node: String, patience: Patien
 }
 
 impl Shared {
+    fn new(wanted: Arc<Wanted>, store: Store, status: KubernetesStatus) -> Self {
+        Self {
+            wanted,
+            store: Mutex::new(store),
+            status: Mutex::new(status),
+            changed: Notify::new(),
+            settled: signal::Sender::new(false),
+        }
+    }
+
     fn with_store<T>(&self, act: impl FnOnce(&mut Store) -> T) -> T {
         act(&mut lock(&self.store))
     }

@@ -45,11 +45,11 @@ impl Default for Patience {
 
 /// Follows the pods, for as long as the server takes the credentials.
 pub(super) async fn follow(api: &Api, shared: &Shared, plan: &mut Plan, patience: Patience) {
-    let mut follower = Follower { api, shared, patience, listed: Vec::new() };
+    let mut follower = Follower::new(shared, patience);
     loop {
         let ask = plan.next();
         let began = Instant::now();
-        let outcome = follower.ask(&ask, plan).await;
+        let outcome = follower.ask(api, &ask, plan).await;
         let end = match outcome {
             Ok(()) if !matches!(ask, Ask::List(_)) && began.elapsed() < SHORT_WATCH => End::Empty,
             Ok(()) => End::Done,
@@ -72,16 +72,19 @@ pub(super) async fn follow(api: &Api, shared: &Shared, plan: &mut Plan, patience
     }
 }
 
-struct Follower<'a> {
-    api: &'a Api,
+pub(super) struct Follower<'a> {
     shared: &'a Shared,
     patience: Patience,
     /// The pods that came of a list, or of the beginning of a watch, that is not complete.
     listed: Vec<Pod>,
 }
 
-impl Follower<'_> {
-    async fn ask(&mut self, ask: &Ask, plan: &mut Plan) -> Result<(), ApiError> {
+impl<'a> Follower<'a> {
+    pub(super) fn new(shared: &'a Shared, patience: Patience) -> Self {
+        Self { shared, patience, listed: Vec::new() }
+    }
+
+    async fn ask(&mut self, api: &Api, ask: &Ask, plan: &mut Plan) -> Result<(), ApiError> {
         let seconds = plan.watch_seconds();
         match ask {
             Ask::List(from) => {
@@ -89,7 +92,7 @@ impl Follower<'_> {
                 if !matches!(from, super::api::ListFrom::Page(_)) {
                     self.listed.clear();
                 }
-                let page = self.api.list(from).await?;
+                let page = api.list(from).await?;
                 self.listed.extend(prune_all(page.items, &self.shared.wanted));
                 self.listed.truncate(MAX_PODS);
                 if plan.page(&page.metadata.resource_version, &page.metadata.next) {
@@ -99,20 +102,21 @@ impl Follower<'_> {
             }
             Ask::Watch(version) => {
                 self.shared.asked(Operation::Watch);
-                let stream = self.api.watch(version, seconds).await?;
+                let stream = api.watch(version, seconds).await?;
                 self.shared.is_watching();
                 self.read(stream, plan, Phase::Following, seconds).await
             }
             Ask::Stream => {
                 self.shared.asked(Operation::Watch);
                 self.listed.clear();
-                let stream = self.api.stream(seconds).await?;
+                let stream = api.stream(seconds).await?;
                 self.read(stream, plan, Phase::Initial, seconds).await
             }
         }
     }
 
-    async fn read(
+    /// Takes all events of a watch.
+    pub(super) async fn read(
         &mut self,
         mut stream: EventStream,
         plan: &mut Plan,
@@ -151,7 +155,10 @@ impl Follower<'_> {
                     plan.event(&version);
                 }
                 Event::Deleted(pod) => {
-                    self.shared.change(|store| store.remove(&pod.uid()));
+                    let uid = pod.uid();
+                    // One that came and went while the pods were still on their way.
+                    self.listed.retain(|listed| listed.uid != uid);
+                    self.shared.change(|store| store.remove(&uid));
                     plan.event(pod.resource_version());
                 }
             }
@@ -180,7 +187,7 @@ impl Follower<'_> {
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Phase {
+pub(super) enum Phase {
     /// What comes is a part of all pods.
     Initial,
     /// What comes is a change.
