@@ -9,9 +9,17 @@
     reason = "a panic is how a target says what it found"
 )]
 
+mod api_objects;
+mod btf;
 mod cgroup_path;
+mod config;
 mod exposition;
+mod headers;
+mod host_files;
+mod http;
+mod place;
 mod regex;
+mod web_config;
 
 use std::{env, sync::OnceLock};
 
@@ -24,6 +32,13 @@ const TARGETS: &[(&str, Target)] = &[
     ("exposition", exposition::check),
     ("regex", regex::check),
     ("cgroup_path", cgroup_path::check),
+    ("config", config::check),
+    ("web_config", web_config::check),
+    ("api_objects", api_objects::check),
+    ("http", http::check),
+    ("headers", headers::check),
+    ("btf", btf::check),
+    ("host_files", host_files::check),
 ];
 
 static CHOSEN: OnceLock<Target> = OnceLock::new();

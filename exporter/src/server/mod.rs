@@ -28,6 +28,8 @@ pub mod web;
 mod addresses;
 mod body;
 mod connection;
+#[cfg(any(test, fuzzing))]
+pub mod fuzzing;
 mod guard;
 mod landing;
 mod pace;

@@ -41,7 +41,8 @@ const GZIP_LEVEL: u32 = 1;
 const ZSTD_LEVEL: i32 = 1;
 
 /// When the scraper gives up, as Prometheus says it.
-const SCRAPE_TIMEOUT: HeaderName = HeaderName::from_static("x-prometheus-scrape-timeout-seconds");
+pub(super) const SCRAPE_TIMEOUT: HeaderName =
+    HeaderName::from_static("x-prometheus-scrape-timeout-seconds");
 
 /// What is left of the scraper's time for the page and the way back; `blackbox_exporter` keeps as much.
 const TIMEOUT_OFFSET: Duration = Duration::from_millis(500);
@@ -182,7 +183,7 @@ fn refusal<A: App>(router: &Router<A>, error: &ScrapeError<A::Error>) -> Respons
 /// How long targets and sources may take for a scraper that says when it gives up: less, for what comes behind them.
 ///
 /// A header that is no time is none, as exporters have it.
-fn patience(headers: &HeaderMap, longest: Duration) -> Option<Duration> {
+pub(super) fn patience(headers: &HeaderMap, longest: Duration) -> Option<Duration> {
     let seconds: f64 = headers.get(&SCRAPE_TIMEOUT)?.to_str().ok()?.trim().parse().ok()?;
     let said =
         Duration::try_from_secs_f64(seconds).ok().filter(|said| !said.is_zero())?.min(longest);

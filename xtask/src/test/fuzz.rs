@@ -1,12 +1,16 @@
-//! `cargo xtask test fuzz`: lets libFuzzer look for inputs that a parser cannot take, half a minute for each target.
+//! `cargo xtask test fuzz`: lets libFuzzer look for inputs that a parser cannot take, half a minute for each target, two at
+//! a time on two cores.
 //!
 //! What is found on the way stays under `target/fuzz/<target>`, so that the next run begins where this one ended; what
 //! breaks a target is written there, too, and goes into `tests/fuzz/corpus/<target>` with the repair.
 
 use std::{
     fs::{self, File},
+    num::NonZero,
     path::Path,
     process::{Command, Stdio},
+    sync::{Mutex, MutexGuard, PoisonError},
+    thread,
 };
 
 use anyhow::{Context as _, Result, bail};
@@ -15,7 +19,18 @@ use super::{Count, Options};
 use crate::{cargo, console};
 
 /// As `tests/fuzz/main.rs` has them.
-const TARGETS: &[&str] = &["exposition", "regex", "cgroup_path"];
+const TARGETS: &[&str] = &[
+    "exposition",
+    "regex",
+    "cgroup_path",
+    "config",
+    "web_config",
+    "api_objects",
+    "http",
+    "headers",
+    "btf",
+    "host_files",
+];
 
 /// For each.
 const SECONDS: u32 = 30;
@@ -27,27 +42,47 @@ const MAX_MEMORY_MB: u32 = 1024;
 /// How much of a failed target's output is shown.
 const N_SHOWN_LINES: usize = 60;
 
-/// Runs all targets, one after the other.
+/// Runs all targets, as many at once as the machine has cores.
 pub(super) fn run(options: &Options) -> Result<Count> {
     let program = cargo::build_fuzz()?;
     let dir = cargo::target_dir().join("fuzz");
     let wanted =
         |target: &&&str| options.filter.as_deref().is_none_or(|filter| target.contains(filter));
-    let mut count = Count::default();
-    for target in TARGETS.iter().filter(wanted) {
-        match one(&program, target, &dir) {
-            Ok(said) => {
-                console::say(&format!("test fuzz::{target} ... ok ({said})"));
-                count.n_passed += 1;
-            }
-            Err(error) => {
-                console::say(&format!("test fuzz::{target} ... FAILED"));
-                console::note(&format!("{error:#}"));
-                count.n_failed += 1;
-            }
+    let waiting = Mutex::new(TARGETS.iter().filter(wanted));
+    let count = Mutex::new(Count::default());
+    // The lock is held no longer than this.
+    let next = || lock(&waiting).next();
+    let work = || {
+        while let Some(target) = next() {
+            let outcome = one(&program, target, &dir);
+            said(target, outcome, &mut lock(&count));
+        }
+    };
+    thread::scope(|scope| {
+        for _ in 0..thread::available_parallelism().map_or(1, NonZero::get) {
+            scope.spawn(work);
+        }
+    });
+    Ok(count.into_inner().unwrap_or_else(PoisonError::into_inner))
+}
+
+/// Says and counts how a target ended.
+fn said(target: &str, outcome: Result<String>, count: &mut Count) {
+    match outcome {
+        Ok(said) => {
+            console::say(&format!("test fuzz::{target} ... ok ({said})"));
+            count.n_passed += 1;
+        }
+        Err(error) => {
+            console::say(&format!("test fuzz::{target} ... FAILED"));
+            console::note(&format!("{error:#}"));
+            count.n_failed += 1;
         }
     }
-    Ok(count)
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 /// Runs one, and gives what libFuzzer says at the end.

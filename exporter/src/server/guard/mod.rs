@@ -12,10 +12,10 @@ use hyper::{
     header::{self, HeaderValue},
 };
 
-pub(super) use self::passwords::Users;
+pub(super) use self::passwords::{Login, Users};
 pub(super) use self::remembered::NoRandomness;
 use self::{
-    passwords::{Login, Passwords, Verdict},
+    passwords::{Passwords, Verdict},
     tokens::Tokens,
 };
 use super::{
@@ -119,9 +119,9 @@ impl Guard {
 }
 
 /// The header `Authorization`: a scheme in lower case, and what follows it.
-struct Authorization<'a> {
-    scheme: String,
-    text: &'a str,
+pub(super) struct Authorization<'a> {
+    pub(super) scheme: String,
+    pub(super) text: &'a str,
 }
 
 impl Challenge {
@@ -147,7 +147,7 @@ impl fmt::Display for Challenge {
 }
 
 /// The one header `Authorization`; two of them are none.
-fn authorization(headers: &HeaderMap) -> Option<Authorization<'_>> {
+pub(super) fn authorization(headers: &HeaderMap) -> Option<Authorization<'_>> {
     let mut values = headers.get_all(header::AUTHORIZATION).iter();
     let (value, None) = (values.next()?, values.next()) else {
         return None;

@@ -47,9 +47,9 @@ pub(super) struct Passwords {
 }
 
 /// User and password as they came.
-pub(super) struct Login {
-    name: Vec<u8>,
-    password: Vec<u8>,
+pub(in crate::server) struct Login {
+    pub(in crate::server) name: Vec<u8>,
+    pub(in crate::server) password: Vec<u8>,
 }
 
 /// What became of a login.
@@ -63,7 +63,7 @@ pub(super) enum Verdict {
 
 impl Login {
     /// What follows `Basic` in the header.
-    pub(super) fn parse(text: &str) -> Option<Self> {
+    pub(in crate::server) fn parse(text: &str) -> Option<Self> {
         let bytes = BASE64.decode(text.trim()).ok()?;
         let colon = bytes.iter().position(|byte| *byte == b':')?;
         let (name, password) = bytes.split_at(colon);

@@ -66,11 +66,11 @@ impl Resource {
 
 /// What one pressure file says.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-struct Pressure {
+pub(super) struct Pressure {
     /// Time in which at least one task waited.
-    some: Duration,
+    pub(super) some: Duration,
     /// Time in which all waited; none where the kernel does not say it.
-    full: Option<Duration>,
+    pub(super) full: Option<Duration>,
 }
 
 impl Pressure {
@@ -149,7 +149,7 @@ impl Account for PressureFiles {
 }
 
 /// Reads a pressure file; every kernel gives `some`.
-fn parse_pressure(text: &str) -> Result<Pressure, ParseError> {
+pub(super) fn parse_pressure(text: &str) -> Result<Pressure, ParseError> {
     let (mut some, mut full) = (None, None);
     for line in text.lines() {
         let total = || total(line).ok_or_else(|| ParseError::Number { line: line.to_owned() });

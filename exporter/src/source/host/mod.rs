@@ -5,6 +5,8 @@
 mod cgroup_cpu;
 mod cgroup_pressure;
 pub mod cpu_files;
+#[cfg(any(test, fuzzing))]
+pub mod fuzzing;
 pub mod kept_files;
 mod per_cgroup;
 pub mod process;
