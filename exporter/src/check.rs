@@ -7,7 +7,7 @@ use crate::{
     attribution::kubernetes::{Access, KubernetesStatus, SyncState, review::Reviewer},
     caps::{self, Machine, NEEDS, privileged::Privileged},
     cgroup::hierarchy::{Hierarchy, Version},
-    config::{Config, Enabled},
+    config::{Config, Enabled, local::LocalTargets},
     error_chain::one_line,
     server::{ServerError, web::Web},
     source::probe::{HookKind, OffReason, PROBES, ProbeStatus},
@@ -71,8 +71,10 @@ pub async fn run(
         Ok(agent) => {
             findings.extend(agent.probes().iter().map(probe));
             findings.extend(sources(&agent).await);
-            findings.push(ok("targets", agent.local_targets().as_str().into()));
-            findings.extend(agent.last_scrapes().into_iter().filter_map(target));
+            let local = agent.local_targets();
+            findings.push(ok("targets", local.as_str().into()));
+            let scrapes = agent.last_scrapes().into_iter();
+            findings.extend(scrapes.filter_map(|(job, last)| Some(target(&job, last?, local))));
             // After the collection, which waits for the pods.
             findings.extend(kubernetes(&agent, config));
         }
@@ -252,16 +254,22 @@ async fn sources(agent: &std::sync::Arc<Agent>) -> Vec<Finding> {
 }
 
 /// How the one scrape of a target went; it is part of the collection before.
-fn target((job, last): (String, Option<LastScrape>)) -> Option<Finding> {
-    let LastScrape { duration, error, remark, .. } = last?;
+fn target(job: &str, last: LastScrape, local: LocalTargets) -> Finding {
+    let LastScrape { duration, error, remark, .. } = last;
     let subject = format!("target {job}");
     if let Some(remark) = remark {
-        return Some(ok(&subject, remark.as_str().into()));
+        return ok(&subject, remark.as_str().into());
     }
-    Some(match error {
-        Some(error) => fail(&subject, error, "see the target, and its item in scrape_configs"),
+    let fix = match local {
+        LocalTargets::Found => {
+            "see the target; nobody named it, so what it needs stands in kubelet.tls_config, or it is named in scrape_configs"
+        }
+        _ => "see the target, and its item in scrape_configs",
+    };
+    match error {
+        Some(error) => fail(&subject, error, fix),
         None => ok(&subject, format!("relayed in {:.1} ms", duration.as_secs_f64() * 1e3)),
-    })
+    }
 }
 
 fn kubernetes(agent: &Agent, config: &Config) -> Vec<Finding> {

@@ -18,10 +18,7 @@ use tracing::{debug, info, warn};
 
 use crate::{
     agent::{Agent, CollectionError, ConfigStatus, ScrapeRequest, SourceRun, StartError},
-    attribution::kubernetes::{
-        Access, KubernetesStatus, NoAccess, SyncState,
-        review::{Review, Reviewer},
-    },
+    attribution::kubernetes::{KubernetesStatus, NoAccess, SyncState, review::Review},
     caps::privileged::Privileged,
     config::origin::{Loaded, Origin},
     demand::{Demand, DemandError},
@@ -80,13 +77,8 @@ pub async fn run(
         Some(path) => task::spawn_blocking(move || Web::load(&path)).await??,
         None => Web::none(),
     };
-    let reviewer = if config.web.kubernetes_auth {
-        let access = Access::find(config.kubernetes.kubeconfig.as_deref());
-        Some(Reviewer::new(access.ok_or(NoAccess { key: "web.kubernetes_auth" })?))
-    } else {
-        None
-    };
-    if reviewer.is_some() && !web.has_tls() && !config.listen.ip().is_loopback() {
+    let reviews_tokens = config.web.kubernetes_auth;
+    if reviews_tokens && !web.has_tls() && !config.listen.ip().is_loopback() {
         warn!(
             "tokens of scrapers come without TLS, and can be read on their way: set tls_server_config"
         );
@@ -96,13 +88,16 @@ pub async fn run(
     let address = server.local_addr();
     let paths = config.paths.clone();
     let agent = task::spawn_blocking(move || Agent::start(&config, &privileged)).await??;
+    if reviews_tokens && agent.reviewer().is_none() {
+        return Err(NoAccess { key: "web.kubernetes_auth" }.into());
+    }
     let url = format!("{scheme}://{}/metrics", reachable(address));
     info!(%address, start = ?began.elapsed(), "serving {url}");
     let reloads = task::spawn(reload::follow(Arc::clone(&agent), origin, text, hangup));
     let node = Node {
         agent,
         kernel: kernel(&paths),
-        reviewer,
+        reviews_tokens,
         has_warned_of_review: AtomicBool::new(false),
     };
     server.serve(Arc::new(node), stop).await;
@@ -115,8 +110,8 @@ pub async fn run(
 struct Node {
     agent: Arc<Agent>,
     kernel: String,
-    /// Whom to ask about tokens of scrapers, if they are needed.
-    reviewer: Option<Reviewer>,
+    /// Whether a scraper must show a token; no reload changes it.
+    reviews_tokens: bool,
     has_warned_of_review: AtomicBool,
 }
 
@@ -162,11 +157,11 @@ impl App for Node {
     }
 
     fn reviews_tokens(&self) -> bool {
-        self.reviewer.is_some()
+        self.reviews_tokens
     }
 
     async fn review(&self, token: &str) -> TokenVerdict {
-        let Some(reviewer) = &self.reviewer else {
+        let Some(reviewer) = self.agent.reviewer() else {
             return TokenVerdict::Unavailable;
         };
         let verdict = match reviewer.review(token, REVIEWED_PATH).await {

@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex};
 
 use super::{StartError, find_node_name};
 use crate::{
-    attribution::kubernetes::{Access, Kubernetes, NoAccess, Settings},
+    attribution::kubernetes::{Access, Kubernetes, NoAccess, Settings, review::Reviewer},
     caps::privileged::Privileged,
     config::{Config, Enabled},
     labelling::{relabel::Rules, relay::own::OwnRelay},
@@ -30,6 +30,8 @@ pub(super) struct Active {
     /// Only where the page has rules.
     pub(super) own_relay: Option<Arc<Mutex<OwnRelay>>>,
     pub(super) kubernetes: Option<Pods>,
+    /// Whom to ask about tokens of scrapers, if they are needed and there is a way to the API.
+    pub(super) reviewer: Option<Arc<Reviewer>>,
 }
 
 /// The connection to the API, and what it was made by.
@@ -49,6 +51,10 @@ impl Active {
     ) -> Result<Self, StartError> {
         let node_name = find_node_name(&config);
         let settings = kubernetes_settings(&config, &node_name)?;
+        let reviewer = reviewer(&config, before);
+        if before.is_some() && config.web.kubernetes_auth && reviewer.is_none() {
+            return Err(NoAccess { key: "web.kubernetes_auth" }.into());
+        }
         let before_of_page =
             before.filter(|before| before.has_page_of(&config) && before.node_name == node_name);
         let rules = Arc::new(Rules::new(&config.relabel_configs)?);
@@ -68,7 +74,16 @@ impl Active {
         let kubernetes = settings.map(|settings| Pods::follow(settings, before));
         // Last, because it is what takes time, and nothing behind it can fail.
         let (probes, probe_slots) = start_probes(&config, before, privileged)?;
-        Ok(Self { config, node_name, probes, probe_slots, targets, own_relay, kubernetes })
+        Ok(Self {
+            config,
+            node_name,
+            probes,
+            probe_slots,
+            targets,
+            own_relay,
+            kubernetes,
+            reviewer,
+        })
     }
 
     /// The labels of the configuration that own series get as they are labelled; behind rules they come later.
@@ -183,4 +198,18 @@ fn kubernetes_settings(config: &Config, node: &str) -> Result<Option<Settings>, 
         wanted: kubernetes.labels.wanted(kubernetes.pod_state),
         refresh: kubernetes.metadata_refresh,
     }))
+}
+
+/// Who says whether a scraper's token may read the page, if that is asked for and there is a way to the API: the one that
+/// there is, if the way is the same.
+fn reviewer(config: &Config, before: Option<&Active>) -> Option<Arc<Reviewer>> {
+    if !config.web.kubernetes_auth {
+        return None;
+    }
+    let access = Access::find(config.kubernetes.kubeconfig.as_deref())?;
+    let known = before.and_then(|before| before.reviewer.as_ref());
+    Some(match known {
+        Some(known) if *known.access() == access => Arc::clone(known),
+        _ => Arc::new(Reviewer::new(access)),
+    })
 }

@@ -21,7 +21,7 @@ use self::{active::Active, cgroups::Cgroups, glances::Glances, shared::SharedPag
 use crate::{
     attribution::{
         Snapshot,
-        kubernetes::{KubernetesStatus, NoAccess, node_name},
+        kubernetes::{KubernetesStatus, NoAccess, node_name, review::Reviewer},
     },
     caps::privileged::{Lost, Privileged},
     cgroup::start,
@@ -212,6 +212,11 @@ impl Agent {
     /// How it stands with the Kubernetes API; `None` where it is not asked.
     pub fn kubernetes(&self) -> Option<KubernetesStatus> {
         self.active().kubernetes.as_ref().map(|pods| pods.api.status())
+    }
+
+    /// Who says whether a scraper's token may read the page; `None` where tokens are not asked for, or nobody can say.
+    pub fn reviewer(&self) -> Option<Arc<Reviewer>> {
+        self.active().reviewer.clone()
     }
 
     /// The name of this node.

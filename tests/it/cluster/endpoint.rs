@@ -161,3 +161,41 @@ fn without_the_right_to_ask_nobody_is_let_in_and_it_is_said() {
     let (_, log) = endpoint.exporter.terminate();
     assert!(log.contains("create on tokenreviews.authentication.k8s.io"), "{log}");
 }
+
+/// What the file says of the API is followed by the reviews and by the watch of the pods alike.
+#[test]
+fn a_reload_takes_another_way_to_the_api() {
+    let Some(binary) = podmeter() else { return };
+    let Some(cluster) = Cluster::start() else { return };
+    let podmeter = deploy_guarded(&cluster);
+    cluster.kubectl().apply(SCRAPERS);
+    let scraper = cluster.service_account("monitoring", "prometheus");
+    let stranger = cluster.service_account("monitoring", "stranger");
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    // An account that may ask nothing.
+    let endpoint = Endpoint::start(&binary, folder.path(), &stranger);
+    assert_eq!(endpoint.get("/metrics", Some(&scraper.token())).0, 503);
+
+    let web = format!(
+        "web: {{ config_file: {}, kubernetes_auth: true }}\n",
+        folder.path().join("web.yml").display()
+    );
+    endpoint.exporter.configure(&format!("{web}{}", super::config(&podmeter, "1m")));
+    let page = wait_until("tokens are reviewed by the account of the new file", || {
+        let (status, page) = endpoint.get("/metrics", Some(&scraper.token()));
+        (status == 200).then_some(page)
+    });
+    assert!(page.contains("podmeter_config_last_reload_successful 1\n"), "{page}");
+    assert!(page.contains("podmeter_kubernetes_state{state=\"watching\"} 1\n"), "{page}");
+    assert!(page.contains("podmeter_kubernetes_synced 1\n"), "{page}");
+
+    // Who was let in is remembered; of another nobody says anything now.
+    let nowhere = "kubernetes: { enabled: false, kubeconfig: /nonexistent }\n";
+    endpoint.exporter.configure(&format!("{web}{nowhere}"));
+    wait_until("no pods are followed", || {
+        let (status, page) = endpoint.get("/metrics", Some(&scraper.token()));
+        assert_eq!(status, 200, "{page}");
+        (!page.contains("podmeter_kubernetes_state")).then_some(())
+    });
+    assert_eq!(endpoint.get("/metrics", Some("another-token")).0, 503);
+}

@@ -10,9 +10,11 @@ use podmeter_tests::{
     exporter::Exporter,
     fake_cgroups::FakeCgroups,
     page_server::{Reply, serve},
-    tools::podmeter,
+    tools::{podmeter, write},
 };
 use rustix::process::{Pid, Signal, kill_process};
+
+use super::web::guarded;
 
 const BUSY: &str = "system.slice/busy.service";
 const CALM: &str = "system.slice/calm.service";
@@ -73,6 +75,39 @@ fn it_goes_on_until_the_reader_goes() {
     drop(stdout);
     let (success, _, stderr) = outcome(&child.wait_with_output().expect("it ends"));
     assert!(success, "{stderr}");
+}
+
+/// By TLS with a client certificate and a password, as a guarded endpoint asks for them.
+#[test]
+fn a_guarded_endpoint_is_watched_by_tls() {
+    let Some(binary) = podmeter() else { return };
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let authority = guarded(folder.path());
+    let cgroups = FakeCgroups::make(&[(BUSY, 200)]);
+    let web = folder.path().join("web.yml");
+    let config = format!("web: {{ config_file: {} }}\n{}", web.display(), cgroups.config());
+    let exporter = Exporter::start(&binary, &config);
+    let file = |name: &str| folder.path().join(name).to_string_lossy().into_owned();
+    let (ca, cert, key) = (authority.file(), file("client.crt"), file("client.key"));
+    let password = write(folder.path(), "password", "swordfish");
+    let url = exporter.url("");
+    let look = |words: &[&str]| {
+        let mut command = top(&["--url", &url, "--interval", "500ms", "--once"]).expect("a binary");
+        outcome(&command.args(words).output().expect("it starts"))
+    };
+    let (ca, password) = (ca.to_string_lossy(), password.to_string_lossy());
+    let certificate = ["--ca-file", &ca, "--cert-file", &cert, "--key-file", &key];
+    let login = ["--username", "prometheus", "--password-file", &password];
+    let (success, stdout, stderr) = look(&[&certificate[..], &login].concat());
+    assert!(success, "{stderr}");
+    assert!(stdout.contains(&format!("/{BUSY}")), "{stdout}");
+
+    let (success, _, stderr) = look(&certificate);
+    assert!(!success && stderr.contains("--password-file"), "{stderr}");
+    let (success, _, stderr) = look(&[&["--ca-file", &ca][..], &login].concat());
+    assert!(!success && stderr.contains(&url), "{stderr}");
+    let (success, _, stderr) = look(&[&certificate[2..], &login].concat());
+    assert!(!success && stderr.contains("certificate"), "{stderr}");
 }
 
 #[test]

@@ -23,7 +23,7 @@ fn users() -> String {
 }
 
 /// A folder with an authority, certificates of the endpoint and of a client, and `web.yml`.
-fn guarded(folder: &Path) -> Authority {
+pub(super) fn guarded(folder: &Path) -> Authority {
     let authority = Authority::new(folder);
     authority.sign("server", "127.0.0.1");
     authority.sign("client", "prometheus");

@@ -98,6 +98,12 @@ impl Reviewer {
         Self { access, client: Mutex::default() }
     }
 
+    /// How it reaches the API.
+    #[must_use]
+    pub fn access(&self) -> &Access {
+        &self.access
+    }
+
     /// Whether the owner of the token may `GET` the path, which belongs to no resource.
     pub async fn review(&self, token: &str, path: &str) -> Result<Review, ReviewError> {
         let client = self.client().await.map_err(|error| ReviewError::Connect(error.into()))?;

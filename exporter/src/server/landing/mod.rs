@@ -15,6 +15,7 @@ h1{overflow-wrap:anywhere}h2{margin:1.5em 0 .5em}h3{margin:0 0 .3em;font-size:1e
 th,td{text-align:left;vertical-align:top;padding:.3em .8em .3em 0;border-bottom:1px solid #ddd}\
 th{font-weight:600;color:#555}\
 .wide td{white-space:nowrap}.wide td:last-child{white-space:normal;overflow-wrap:anywhere;min-width:14em}\
+@media(max-width:40em){.wide td{white-space:normal}.wide td:last-child{min-width:9em}}\
 .busy td:first-child{overflow-wrap:anywhere}\
 .n{text-align:right;white-space:nowrap;font-variant-numeric:tabular-nums}meter{width:4em}\
 .busy{display:grid;grid-template-columns:repeat(auto-fit,minmax(min(100%,30em),1fr));gap:1.5em}.busy table{width:100%}\
@@ -22,7 +23,7 @@ th{font-weight:600;color:#555}\
 
 /// What a browser may do with the document: nothing but show it, in its own style, of which this is the digest.
 pub(super) const CONTENT_SECURITY_POLICY: HeaderValue = HeaderValue::from_static(
-    "default-src 'none'; style-src 'sha256-9ZXG/KH65C97oKkuYZOP22UePSCDPg155lTJJkhGh7M='; base-uri 'none'; form-action 'none'; \
+    "default-src 'none'; style-src 'sha256-rfj1pZRSFxbiYNry09SUPAmhJ8QFJJS/5kZkdVnqdS8='; base-uri 'none'; form-action 'none'; \
      frame-ancestors 'none'",
 );
 
@@ -268,7 +269,7 @@ mod tests {
             <meta charset="utf-8">
             <meta name="viewport" content="width=device-width">
             <title>Podmeter on &lt;node&gt; &amp; &quot;co&quot;</title>
-            <style>body{font-family:system-ui,sans-serif;line-height:1.4;max-width:72em;margin:1.5em auto;padding:0 1em;color:#222;background:#fff}h1{overflow-wrap:anywhere}h2{margin:1.5em 0 .5em}h3{margin:0 0 .3em;font-size:1em}.wide{overflow-x:auto}table{border-collapse:collapse}th,td{text-align:left;vertical-align:top;padding:.3em .8em .3em 0;border-bottom:1px solid #ddd}th{font-weight:600;color:#555}.wide td{white-space:nowrap}.wide td:last-child{white-space:normal;overflow-wrap:anywhere;min-width:14em}.busy td:first-child{overflow-wrap:anywhere}.n{text-align:right;white-space:nowrap;font-variant-numeric:tabular-nums}meter{width:4em}.busy{display:grid;grid-template-columns:repeat(auto-fit,minmax(min(100%,30em),1fr));gap:1.5em}.busy table{width:100%}.good{color:#17642b}.bad{color:#a3120a}</style>
+            <style>body{font-family:system-ui,sans-serif;line-height:1.4;max-width:72em;margin:1.5em auto;padding:0 1em;color:#222;background:#fff}h1{overflow-wrap:anywhere}h2{margin:1.5em 0 .5em}h3{margin:0 0 .3em;font-size:1em}.wide{overflow-x:auto}table{border-collapse:collapse}th,td{text-align:left;vertical-align:top;padding:.3em .8em .3em 0;border-bottom:1px solid #ddd}th{font-weight:600;color:#555}.wide td{white-space:nowrap}.wide td:last-child{white-space:normal;overflow-wrap:anywhere;min-width:14em}@media(max-width:40em){.wide td{white-space:normal}.wide td:last-child{min-width:9em}}.busy td:first-child{overflow-wrap:anywhere}.n{text-align:right;white-space:nowrap;font-variant-numeric:tabular-nums}meter{width:4em}.busy{display:grid;grid-template-columns:repeat(auto-fit,minmax(min(100%,30em),1fr));gap:1.5em}.busy table{width:100%}.good{color:#17642b}.bad{color:#a3120a}</style>
             </head>
             <body>
             <h1>Podmeter on &lt;node&gt; &amp; &quot;co&quot;</h1>
