@@ -33,8 +33,9 @@ const N_QUIET: usize = 50;
 /// How often they come and go, each time a part of them, before what is left is looked at.
 const N_ROUNDS: usize = 4;
 
-/// What a whole process may grow by from the second round to the last: the allocator's own ups and downs.
-const MAX_GROWTH_KIB: u64 = 4096;
+/// What a whole process may grow by in every round but the first: the allocator's own ups and downs. In one of them it
+/// may grow by more, as where a thread gets an arena of its own.
+const MAX_GROWTH_KIB: u64 = 2048;
 
 #[test]
 fn thousands_of_cgroups_come_and_go_and_leave_nothing_behind() {
@@ -65,9 +66,9 @@ fn thousands_of_cgroups_come_and_go_and_leave_nothing_behind() {
         entries(&before)
     );
     // A leak grows with every round, and by as much in each.
-    let later: Vec<u64> = ends.iter().skip(1).map(|(_, kib)| *kib).collect();
-    let (Some(first), Some(last)) = (later.first(), later.last()) else { panic!("rounds") };
-    assert!(*last <= first + MAX_GROWTH_KIB, "{ends:?}");
+    let growths = ends.windows(2).skip(1).map(|pair| pair[1].1.saturating_sub(pair[0].1));
+    let least = growths.min().expect("there are rounds");
+    assert!(least <= MAX_GROWTH_KIB, "{ends:?}");
 }
 
 /// Moves the task through so many new cgroups, wakes it in each, and checks that it was counted each time.

@@ -24,11 +24,16 @@ fn a_restart_keeps_one_series_that_never_falls() {
     assert!(after.n_throttled_periods > before.n_throttled_periods);
     assert!(after.n_throttles >= before.n_throttles);
     drop(second);
-    assert_eq!(Numbers::of(&agent.collect(), &path), after, "the last values stay for a while");
+    let last = Numbers::of(&agent.collect(), &path);
+    let said = format!("the last values stay for a while: {after:?} | {last:?}");
+    assert_eq!(last.n_throttled_periods.to_bits(), after.n_throttled_periods.to_bits(), "{said}");
+    // One that was under way on the page before may have ended.
+    let with_it = after.n_throttles.map(|n_throttles| n_throttles + 1);
+    assert!([after.n_throttles, with_it].contains(&last.n_throttles), "{said}");
 }
 
 /// What the page says of one cgroup.
-#[derive(Debug, PartialEq)]
+#[derive(Debug)]
 struct Numbers {
     n_throttled_periods: f64,
     /// None where the probe cannot attach.
