@@ -15,3 +15,8 @@ mod docs;
 mod image;
 mod kernel;
 mod page;
+
+use podmeter_tests::heap::Counting;
+
+#[global_allocator]
+static ALLOCATOR: Counting = Counting;

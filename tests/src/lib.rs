@@ -18,6 +18,7 @@ pub mod disk;
 pub mod endpoint;
 pub mod exporter;
 pub mod fake_cgroups;
+pub mod heap;
 pub mod http;
 pub mod image;
 pub mod machine;

@@ -1,12 +1,8 @@
-//! Every byte that this process has on its heap, counted by its allocator, and what of it the pods of a node cost.
+//! What the pods of a node cost of this process' heap, to the byte.
 
 use std::{
-    alloc::{GlobalAlloc, Layout, System},
     path::Path,
-    sync::{
-        Arc,
-        atomic::{AtomicUsize, Ordering},
-    },
+    sync::Arc,
     time::{Duration, Instant},
 };
 
@@ -19,32 +15,8 @@ use podmeter::{
     config::Config,
     subject::CgroupId,
 };
+use podmeter_tests::heap::live_bytes;
 use tokio::runtime::{Builder, Runtime};
-
-/// The system's allocator, and a sum.
-struct Counting;
-
-#[global_allocator]
-static ALLOCATOR: Counting = Counting;
-
-/// Bytes that were asked for and not given back.
-static LIVE: AtomicUsize = AtomicUsize::new(0);
-
-// JUSTIFICATION: an allocator cannot be made without; the standard library has no count of its own.
-// SAFETY: every call is handed on to the system's allocator as it came, and its answer is given back as it is.
-unsafe impl GlobalAlloc for Counting {
-    unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
-        LIVE.fetch_add(layout.size(), Ordering::Relaxed);
-        // SAFETY: the caller keeps the promises of `alloc`, which are the same there.
-        unsafe { System.alloc(layout) }
-    }
-
-    unsafe fn dealloc(&self, pointer: *mut u8, layout: Layout) {
-        LIVE.fetch_sub(layout.size(), Ordering::Relaxed);
-        // SAFETY: `pointer` came from `System` with this layout, as all do here.
-        unsafe { System.dealloc(pointer, layout) }
-    }
-}
 
 /// What a node costs.
 #[derive(Clone, Copy, Debug)]
@@ -73,12 +45,12 @@ pub(crate) fn of_node(kubeconfig: &Path, node: &str, config: &Config) -> Heap {
         runtime().block_on(async { tree(&*settled(&Kubernetes::start(settings(), None)).await) });
     let runtime = runtime();
     runtime.block_on(async {
-        let before = LIVE.load(Ordering::Relaxed);
+        let before = live_bytes();
         let kubernetes = Kubernetes::start(settings(), None);
         let view = settled(&kubernetes).await;
         let mut snapshot = Snapshot::of(&tree);
         snapshot.name(Arc::clone(&view), &tree);
-        let n_bytes = LIVE.load(Ordering::Relaxed) - before;
+        let n_bytes = live_bytes() - before;
         let labels = view.live().iter().map(|pod| label_bytes(pod, config));
         Heap { n_bytes, n_label_bytes: labels.sum() }
     })

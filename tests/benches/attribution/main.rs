@@ -23,6 +23,7 @@ use std::{path::Path, process::ExitCode, time::Duration};
 use podmeter::config::Config;
 use podmeter_tests::{
     cluster::{Cluster, service_account::ServiceAccount},
+    heap::Counting,
     tools::podmeter,
 };
 
@@ -31,6 +32,9 @@ use self::{
     heap::Heap,
     node::{Node, Requests},
 };
+
+#[global_allocator]
+static ALLOCATOR: Counting = Counting;
 
 /// Nodes by their names, and how many pods each has: none, as many as a kubelet runs by default, and ten times that.
 const EMPTY: (&str, usize) = ("node-0", 0);
