@@ -10,6 +10,8 @@ use podmeter_tests::{
 };
 use serde_json::Value;
 
+use super::workload;
+
 /// What Grafana would put in for `$__rate_interval`: longer than the test takes.
 const RATE_INTERVAL: &str = "10m";
 
@@ -130,7 +132,7 @@ pub(super) fn check(node: &Node, prometheus: &Prometheus) {
     let mut n_changes = 0;
     let mut missing = BTreeSet::new();
     wait_until("the queries give data", || {
-        change_service(node, &mut n_changes);
+        workload::change_service(node, &mut n_changes);
         wanted.retain(|query| !query.has_data(prometheus));
         let still: BTreeSet<String> = wanted
             .iter()
@@ -150,15 +152,6 @@ pub(super) fn check(node: &Node, prometheus: &Prometheus) {
         assert!(!is_stale, "{dashboard}: {panel}, query {idx}, gives data: not {why:?}");
     }
     println!("report: dashboards | queries | {n_queries}, {} may be empty", listed.len());
-}
-
-/// Has kube-proxy something to do.
-fn change_service(node: &Node, n_changes: &mut u32) {
-    *n_changes += 1;
-    let port = 8080 + *n_changes % 2;
-    let patch = format!(r#"{{"spec":{{"ports":[{{"port":80,"targetPort":{port}}}]}}}}"#);
-    let service = ["patch", "--namespace=n9e", "service/n9e-webapi", "--patch"];
-    node.cluster().kubectl().run(&[&service[..], &[patch.as_str()]].concat());
 }
 
 /// Each variable has something to choose from, and what this test chooses is there.

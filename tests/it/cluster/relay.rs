@@ -16,7 +16,7 @@ use podmeter_tests::{
     troubleshooting::assert_explained,
 };
 
-use super::{page::Page, pod::Pod};
+use super::{page::Page, pod::Pod, workload};
 
 const DEPLOYING: &str = include_str!("../../../docs/deploying.md");
 
@@ -125,17 +125,12 @@ pub(super) fn check_queries(node: &Node, prometheus: &Prometheus, pod: &Pod) {
             .replace("OF", "job=\"cadvisor\", region=\"beijing\", dept=\"cloud\"");
         check_of_deployment(prometheus, what, &query, *most);
     }
-    // kube-proxy writes its rules when something changes.
-    let patch = r#"{"spec":{"sessionAffinity":"ClientIP"}}"#;
-    node.cluster().kubectl().run(&[
-        "patch",
-        "--namespace=n9e",
-        "service/n9e-webapi",
-        "--patch",
-        patch,
-    ]);
+    let mut n_changes = 0;
     for (what, query, (label, value)) in OF_NODE {
         let found = wait_until(what, || {
+            if *value == "kube-proxy" {
+                workload::change_service(node, &mut n_changes);
+            }
             let found = prometheus.query_series(query)?;
             let is_it = |(labels, number): &Labelled| {
                 labels.get(*label).map(String::as_str) == Some(*value) && *number > 0.0

@@ -73,3 +73,12 @@ spec:
 "#
     )
 }
+
+/// Has kube-proxy something to do: it writes its rules when something changes.
+pub(super) fn change_service(node: &Node, n_changes: &mut u32) {
+    *n_changes += 1;
+    let port = 8080 + *n_changes % 2;
+    let patch = format!(r#"{{"spec":{{"ports":[{{"port":80,"targetPort":{port}}}]}}}}"#);
+    let service = ["patch", "--namespace=n9e", "service/n9e-webapi", "--patch"];
+    node.cluster().kubectl().run(&[&service[..], &[patch.as_str()]].concat());
+}
