@@ -6,6 +6,7 @@ mod exporter;
 mod limits;
 mod load;
 mod measured;
+mod peers;
 mod probes;
 mod relay;
 
@@ -26,6 +27,8 @@ enum Part {
     Attribution(attribution::Options),
     /// Measure what relaying a full cadvisor page costs, against vmagent and Prometheus.
     Relay(relay::Options),
+    /// Measure Podmeter and its peers on equal work, for nodes of 10, 110 and 250 pods.
+    Peers(peers::Options),
     /// Be one of the loads of `probes`, and print how often it was done per second.
     #[command(hide = true)]
     Load(load::Options),
@@ -41,6 +44,7 @@ pub(crate) fn run(options: &Options) -> Result<()> {
         Some(Part::Probes(options)) => probes::run(options),
         Some(Part::Attribution(options)) => attribution::run(options),
         Some(Part::Relay(options)) => relay::run(options),
+        Some(Part::Peers(options)) => peers::run(options),
         Some(Part::Load(options)) => load::run(options),
         Some(Part::Copier(options)) => relay::copier::run(options),
     }

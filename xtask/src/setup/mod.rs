@@ -10,7 +10,9 @@ use std::{cell::OnceCell, time::Instant};
 
 use anyhow::{Context as _, Result};
 
-pub(crate) use tools::{busybox, helm_path, prometheus_tool, python_path, vmagent};
+pub(crate) use tools::{
+    busybox, cadvisor, helm_path, node_exporter, prometheus_tool, python_path, vmagent,
+};
 
 use crate::{apt::Apt, cache::Cache, console, vm::kernel};
 
@@ -128,6 +130,22 @@ const REQUIREMENTS: &[Requirement] = &[
         without: Without::Fails,
         present: tools::vmagent_present,
         bring: tools::bring_vmagent,
+    },
+    Requirement {
+        name: "node_exporter",
+        why: "Podmeter's own families are compared with it",
+        purposes: &[Purpose::Bench],
+        without: Without::Fails,
+        present: |setup| tools::node_exporter(&setup.cache).is_some(),
+        bring: tools::bring_node_exporter,
+    },
+    Requirement {
+        name: "cadvisor",
+        why: "Podmeter's own families are compared with it",
+        purposes: &[Purpose::Bench],
+        without: Without::Fails,
+        present: |setup| tools::cadvisor(&setup.cache).is_some(),
+        bring: tools::bring_cadvisor,
     },
     Requirement {
         name: "prometheus_client",

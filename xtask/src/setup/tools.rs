@@ -20,6 +20,10 @@ use crate::{
 const PROMETHEUS: &str = "3.5.";
 /// The release of vmagent that Podmeter is compared with.
 const VMAGENT: &str = "1.145.";
+/// The release of `node_exporter` that Podmeter is compared with.
+const NODE_EXPORTER: &str = "1.11.";
+/// The only release of cAdvisor that a suite has.
+const CADVISOR: &str = "0.38.";
 const PYTHON_CLIENT: &str = "prometheus_client";
 /// Debian has no Helm; this has the whole SDK in it.
 const HELM: &str = "helm-sdkpy==0.1.32";
@@ -82,6 +86,32 @@ pub(super) fn bring_vmagent(setup: &Setup) -> Result<String> {
     if !vmagent_present(setup) {
         bail!("the package holds no vmagent");
     }
+    Ok(described(&[package]))
+}
+
+/// Where `node_exporter` is.
+pub(crate) fn node_exporter(cache: &Cache) -> Option<PathBuf> {
+    Some(cache.path("node-exporter/usr/bin/prometheus-node-exporter")).filter(|path| path.is_file())
+}
+
+pub(super) fn bring_node_exporter(setup: &Setup) -> Result<String> {
+    let apt = setup.apt().context("it comes from Debian's package prometheus-node-exporter")?;
+    let package = newest(apt, "prometheus-node-exporter", NODE_EXPORTER)?;
+    setup.cache.fill("node-exporter", |dir| apt.unpack(std::slice::from_ref(&package), dir))?;
+    node_exporter(&setup.cache).context("the package holds no node_exporter")?;
+    Ok(described(&[package]))
+}
+
+/// Where cAdvisor is.
+pub(crate) fn cadvisor(cache: &Cache) -> Option<PathBuf> {
+    Some(cache.path("cadvisor/usr/bin/cadvisor")).filter(|path| path.is_file())
+}
+
+pub(super) fn bring_cadvisor(setup: &Setup) -> Result<String> {
+    let apt = setup.apt().context("it comes from Debian's package cadvisor")?;
+    let package = newest(apt, "cadvisor", CADVISOR)?;
+    setup.cache.fill("cadvisor", |dir| apt.unpack(std::slice::from_ref(&package), dir))?;
+    cadvisor(&setup.cache).context("the package holds no cAdvisor")?;
     Ok(described(&[package]))
 }
 

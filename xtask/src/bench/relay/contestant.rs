@@ -6,13 +6,13 @@ use std::{
     net::{SocketAddr, TcpStream},
     path::PathBuf,
     process::Command,
+    thread,
     time::{Duration, Instant},
 };
 
 use anyhow::{Context as _, Result, bail};
 
 use super::{
-    INTERVAL,
     cadvisor::DROPPED,
     server::{Packed, Target, wait_until},
 };
@@ -26,12 +26,14 @@ const PATIENCE: Duration = Duration::from_mins(1);
 
 /// Who, and how it is asked.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Contestant {
+pub(in crate::bench) enum Contestant {
     Podmeter,
     /// With gzip towards the scraper.
     PodmeterGzip,
     Vmagent,
     Prometheus,
+    /// Without a storage of its own: it writes to a receiver that swallows, as vmagent does.
+    PrometheusAgent,
     /// As a kubelet answers those who take gzip, which these two always do.
     VmagentOfGzip,
     PrometheusOfGzip,
@@ -41,27 +43,29 @@ pub(super) enum Contestant {
 
 /// Where the programs are, and who is there to talk to.
 #[derive(Debug)]
-pub(super) struct Place {
-    pub(super) podmeter: PathBuf,
-    pub(super) vmagent: PathBuf,
-    pub(super) prometheus: PathBuf,
-    pub(super) api_server: SocketAddr,
-    pub(super) sink: SocketAddr,
+pub(in crate::bench) struct Place {
+    pub(in crate::bench) podmeter: PathBuf,
+    pub(in crate::bench) vmagent: PathBuf,
+    pub(in crate::bench) prometheus: PathBuf,
+    pub(in crate::bench) api_server: SocketAddr,
+    pub(in crate::bench) sink: SocketAddr,
     /// The configuration that leaves all kernel probes off.
-    pub(super) without_probes: String,
+    pub(in crate::bench) without_probes: String,
     /// This program, which can be the copier.
-    pub(super) xtask: PathBuf,
+    pub(in crate::bench) xtask: PathBuf,
+    /// Between two scrapes.
+    pub(in crate::bench) interval: Duration,
     /// The page as those get it who take gzip.
-    pub(super) packed: Packed,
+    pub(in crate::bench) packed: Packed,
 }
 
 /// A running one.
 #[derive(Debug)]
-pub(super) enum Running {
+pub(in crate::bench) enum Running {
     /// It is asked by the bench, as by a Prometheus.
-    Asked { exporter: Exporter, gzip: bool, last: Option<Instant> },
+    Asked { exporter: Exporter, gzip: bool, pace: Pace },
     /// It is asked the same way, and gives what it got.
-    Copying { process: Measured, address: SocketAddr, last: Option<Instant> },
+    Copying { process: Measured, address: SocketAddr, pace: Pace },
     /// It asks by itself.
     Asking {
         process: Measured,
@@ -71,8 +75,29 @@ pub(super) enum Running {
     },
 }
 
+/// When it is asked again.
+#[derive(Debug)]
+pub(in crate::bench) struct Pace {
+    interval: Duration,
+    last: Option<Instant>,
+}
+
+impl Pace {
+    pub(in crate::bench) fn new(interval: Duration) -> Self {
+        Self { interval, last: None }
+    }
+
+    /// Waits until it is time for the next scrape.
+    pub(in crate::bench) fn wait(&mut self) {
+        if let Some(next) = self.last.map(|last| last + self.interval) {
+            thread::sleep(next.saturating_duration_since(Instant::now()));
+        }
+        self.last = Some(Instant::now());
+    }
+}
+
 impl Contestant {
-    pub(super) const ALL: [Self; 7] = [
+    pub(in crate::bench) const ALL: [Self; 7] = [
         Self::Podmeter,
         Self::Vmagent,
         Self::Prometheus,
@@ -82,12 +107,13 @@ impl Contestant {
         Self::Copier,
     ];
 
-    pub(super) fn name(self) -> &'static str {
+    pub(in crate::bench) fn name(self) -> &'static str {
         match self {
             Self::Podmeter => "Podmeter",
             Self::PodmeterGzip => "Podmeter, gzip to the scraper",
             Self::Vmagent => "vmagent",
             Self::Prometheus => "Prometheus",
+            Self::PrometheusAgent => "Prometheus, agent mode",
             Self::VmagentOfGzip => "vmagent, gzip from the kubelet",
             Self::PrometheusOfGzip => "Prometheus, gzip from the kubelet",
             Self::Copier => "a copy from socket to socket",
@@ -95,17 +121,18 @@ impl Contestant {
     }
 
     /// Whether the target gives it gzip.
-    pub(super) fn takes_gzip(self) -> bool {
+    pub(in crate::bench) fn takes_gzip(self) -> bool {
         matches!(self, Self::VmagentOfGzip | Self::PrometheusOfGzip)
     }
 
     /// Starts it with this target.
-    pub(super) fn start(self, place: &Place, target: &Target) -> Result<Running> {
+    pub(in crate::bench) fn start(self, place: &Place, target: &Target) -> Result<Running> {
         match self {
             Self::Podmeter => podmeter(place, target, false),
             Self::PodmeterGzip => podmeter(place, target, true),
             Self::Vmagent | Self::VmagentOfGzip => vmagent(place, target),
             Self::Prometheus | Self::PrometheusOfGzip => prometheus(place, target),
+            Self::PrometheusAgent => prometheus_agent(place, target),
             Self::Copier => copier(place, target),
         }
     }
@@ -145,7 +172,7 @@ scrape_configs:
             .scrape()
             .is_ok_and(|page| page.contains("podmeter_kubernetes_state{state=\"watching\"} 1"))
     })?;
-    Ok(Running::Asked { exporter, gzip, last: None })
+    Ok(Running::Asked { exporter, gzip, pace: Pace::new(place.interval) })
 }
 
 /// The rules, as each of the three has them in its configuration.
@@ -161,10 +188,10 @@ fn rules() -> String {
 
 /// The part of the configuration that vmagent has from Prometheus. Neither can ask the API for a label of a sample's
 /// pod, so that each series gets its label for nothing, as one of the target's.
-fn scrape_config(target: &Target) -> String {
-    let seconds = INTERVAL.as_secs();
+fn scrape_config(target: &Target, interval: Duration) -> String {
+    let milliseconds = interval.as_millis();
     format!(
-        "global: {{ scrape_interval: {seconds}s, scrape_timeout: {seconds}s }}
+        "global: {{ scrape_interval: {milliseconds}ms, scrape_timeout: {milliseconds}ms }}
 scrape_configs:
   - job_name: cadvisor
     metrics_path: /metrics/cadvisor
@@ -179,7 +206,8 @@ scrape_configs:
 
 fn vmagent(place: &Place, target: &Target) -> Result<Running> {
     let config = measured::dir()?.join("vmagent.yaml");
-    fs::write(&config, scrape_config(target)).context("failed to write vmagent's configuration")?;
+    fs::write(&config, scrape_config(target, place.interval))
+        .context("failed to write vmagent's configuration")?;
     let address = measured::free_address()?;
     let mut command = Command::new(&place.vmagent);
     command
@@ -193,7 +221,7 @@ fn vmagent(place: &Place, target: &Target) -> Result<Running> {
 
 fn prometheus(place: &Place, target: &Target) -> Result<Running> {
     let config = measured::dir()?.join("prometheus.yaml");
-    fs::write(&config, scrape_config(target))
+    fs::write(&config, scrape_config(target, place.interval))
         .context("failed to write Prometheus' configuration")?;
     let address = measured::free_address()?;
     let mut command = Command::new(&place.prometheus);
@@ -205,6 +233,22 @@ fn prometheus(place: &Place, target: &Target) -> Result<Running> {
     asking(&mut command, "prometheus", target, address, samples)
 }
 
+fn prometheus_agent(place: &Place, target: &Target) -> Result<Running> {
+    let config = measured::dir()?.join("prometheus-agent.yaml");
+    let write = format!("remote_write: [ {{ url: 'http://{}/api/v1/write' }} ]\n", place.sink);
+    fs::write(&config, scrape_config(target, place.interval) + &write)
+        .context("failed to write the configuration of Prometheus' agent")?;
+    let address = measured::free_address()?;
+    let mut command = Command::new(&place.prometheus);
+    command
+        .arg("--agent")
+        .arg(format!("--config.file={}", config.display()))
+        .arg(format!("--storage.agent.path={}", fresh("prometheus-agent-data")?.display()))
+        .arg(format!("--web.listen-address={address}"));
+    let samples = "prometheus_agent_samples_appended_total{type=\"float\"}";
+    asking(&mut command, "prometheus-agent", target, address, samples)
+}
+
 fn copier(place: &Place, target: &Target) -> Result<Running> {
     let address = measured::free_address()?;
     let mut command = Command::new(&place.xtask);
@@ -213,7 +257,7 @@ fn copier(place: &Place, target: &Target) -> Result<Running> {
     let process = Measured::start(&mut command, "copier")?;
     let log = process.log().display().to_string();
     wait_until(&format!("the copier listens, see {log}"), PATIENCE, || get(address, "/").is_ok())?;
-    Ok(Running::Copying { process, address, last: None })
+    Ok(Running::Copying { process, address, pace: Pace::new(place.interval) })
 }
 
 fn asking(
@@ -240,38 +284,42 @@ fn fresh(name: &str) -> Result<PathBuf> {
 }
 
 impl Running {
-    pub(super) fn process(&self) -> &Measured {
+    pub(in crate::bench) fn process(&self) -> &Measured {
         match self {
             Self::Asked { exporter, .. } => exporter.process(),
             Self::Asking { process, .. } | Self::Copying { process, .. } => process,
         }
     }
 
+    /// Where it serves a page, if it is one that is asked for it.
+    pub(in crate::bench) fn page_address(&self) -> Option<SocketAddr> {
+        match self {
+            Self::Asked { exporter, .. } => Some(exporter.address()),
+            Self::Copying { address, .. } => Some(*address),
+            Self::Asking { .. } => None,
+        }
+    }
+
     /// Has it scrape the target once: where it does so by itself, this waits for that.
-    pub(super) fn scrape(&mut self, target: &Target) -> Result<()> {
+    pub(in crate::bench) fn scrape(&mut self, target: &Target) -> Result<()> {
         let n_served = target.n_served();
-        let (address, encoding, last) = match self {
-            Self::Asked { exporter, gzip, last } => {
-                (exporter.address(), if *gzip { "gzip" } else { "identity" }, last)
+        let (address, encoding, pace) = match self {
+            Self::Asked { exporter, gzip, pace } => {
+                (exporter.address(), if *gzip { "gzip" } else { "identity" }, pace)
             }
-            Self::Copying { address, last, .. } => (*address, "identity", last),
+            Self::Copying { address, pace, .. } => (*address, "identity", pace),
             Self::Asking { .. } => return target.wait_for_next(n_served, PATIENCE),
         };
-        if let Some(next) = last.map(|last| last + INTERVAL) {
-            std::thread::sleep(next.saturating_duration_since(Instant::now()));
-        }
-        *last = Some(Instant::now());
+        pace.wait();
         swallow(address, encoding)?;
-        if target.n_served() != n_served + 1 {
-            bail!("the target was not asked");
-        }
-        Ok(())
+        // It may come to count the page only after that was handed on.
+        target.wait_for_next(n_served, PATIENCE).context("the target was not asked")
     }
 
     /// How many samples it delivered of each page that the target gave; its own about the scrape are among them.
     ///
     /// The copier delivers what came.
-    pub(super) fn n_samples(&self, target: &Target, n_given: usize) -> Result<f64> {
+    pub(in crate::bench) fn n_samples(&self, target: &Target, n_given: usize) -> Result<f64> {
         let (page, series) = match self {
             Self::Copying { .. } => return Ok(f64::from(u32::try_from(n_given)?)),
             Self::Asked { exporter, .. } => {

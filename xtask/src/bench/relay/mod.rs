@@ -8,14 +8,15 @@
 //! of their own it comes to the two others as a kubelet sends it: they ask for gzip unless they are told not to; Podmeter
 //! asks for none. Beside them stands a process that only copies the page, from one socket to another.
 
-mod cadvisor;
-mod contestant;
+pub(super) mod cadvisor;
+pub(super) mod contestant;
 pub(super) mod copier;
-mod server;
+pub(super) mod server;
 mod table;
 
 use std::{
     env, fs,
+    path::PathBuf,
     sync::Arc,
     thread,
     time::{Duration, SystemTime, UNIX_EPOCH},
@@ -33,7 +34,7 @@ use super::{measured, probes};
 use crate::{
     cargo::{self, Build},
     console, machine,
-    setup::{self, Purpose},
+    setup::{self, Purpose, Setup},
 };
 
 /// Between two scrapes.
@@ -58,22 +59,8 @@ pub(crate) struct Options {
 pub(super) fn run(options: &Options) -> Result<()> {
     let setup = setup::ensure(Purpose::Bench)?;
     let podmeter = cargo::build_podmeter(Build::Release)?;
-    let recorded = cargo::root().join("tests/fixtures/v1.34.9/pages/kubelet-metrics-cadvisor.txt");
-    let recorded = fs::read_to_string(&recorded)
-        .with_context(|| format!("failed to read {}", recorded.display()))?;
-    let page = FullPage::new(&recorded, cadvisor::N_PODS, cadvisor::CONTAINERS_PER_POD);
-    let page = Arc::new(page);
-    let place = Place {
-        vmagent: setup::vmagent(&setup.cache).context("there is no vmagent")?,
-        prometheus: setup::prometheus_tool(&setup.cache, "prometheus")
-            .context("there is no Prometheus")?,
-        api_server: server::api_server(page.pods())?,
-        sink: server::sink()?,
-        without_probes: probes::none(&podmeter)?,
-        podmeter,
-        xtask: env::current_exe().context("this program has no path")?,
-        packed: server::packed(&page)?,
-    };
+    let page = full_page(cadvisor::N_PODS)?;
+    let place = place(&setup, podmeter, &page, INTERVAL)?;
     let mut rounds: Vec<(Contestant, Vec<Round>)> =
         Contestant::ALL.into_iter().map(|contestant| (contestant, Vec::new())).collect();
     for number in 1..=options.rounds {
@@ -96,6 +83,35 @@ pub(super) fn run(options: &Options) -> Result<()> {
     ));
     console::say(&format!("{}; {rounds} rounds of {scrapes} scrapes", machine::described()));
     Ok(())
+}
+
+/// The page of a node with so many pods.
+pub(super) fn full_page(n_pods: usize) -> Result<Arc<FullPage>> {
+    let recorded = cargo::root().join("tests/fixtures/v1.34.9/pages/kubelet-metrics-cadvisor.txt");
+    let recorded = fs::read_to_string(&recorded)
+        .with_context(|| format!("failed to read {}", recorded.display()))?;
+    Ok(Arc::new(FullPage::new(&recorded, n_pods, cadvisor::CONTAINERS_PER_POD)))
+}
+
+/// Where all contestants are, with an API server that knows the pods of the page.
+pub(super) fn place(
+    setup: &Setup,
+    podmeter: PathBuf,
+    page: &FullPage,
+    interval: Duration,
+) -> Result<Place> {
+    Ok(Place {
+        vmagent: setup::vmagent(&setup.cache).context("there is no vmagent")?,
+        prometheus: setup::prometheus_tool(&setup.cache, "prometheus")
+            .context("there is no Prometheus")?,
+        api_server: server::api_server(page.pods())?,
+        sink: server::sink()?,
+        without_probes: probes::none(&podmeter)?,
+        podmeter,
+        xtask: env::current_exe().context("this program has no path")?,
+        interval,
+        packed: server::packed(page)?,
+    })
 }
 
 /// Starts one, measures its first scrape and then some more, and stops it.

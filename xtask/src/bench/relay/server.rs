@@ -25,7 +25,7 @@ type Handler = dyn Fn(&str, &mut TcpStream) -> io::Result<()> + Send + Sync;
 
 /// The kubelet: it refuses until it is opened, and counts what it gave.
 #[derive(Debug)]
-pub(super) struct Target {
+pub(in crate::bench) struct Target {
     address: SocketAddr,
     state: Arc<State>,
 }
@@ -41,13 +41,13 @@ struct State {
 }
 
 /// The page with some scrapes' values, each gzipped: this machine would not do it as fast as it is asked.
-pub(super) type Packed = Arc<[Vec<u8>]>;
+pub(in crate::bench) type Packed = Arc<[Vec<u8>]>;
 
 /// How many of them there are.
 const N_PACKED: usize = 3;
 
 /// Gzips the page as a kubelet does, whose level is the usual one.
-pub(super) fn packed(page: &FullPage) -> Result<Packed> {
+pub(in crate::bench) fn packed(page: &FullPage) -> Result<Packed> {
     let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
     (0..N_PACKED)
         .map(|scrape| {
@@ -67,34 +67,34 @@ pub(super) fn packed(page: &FullPage) -> Result<Packed> {
 
 impl Target {
     /// Serves the page under every path.
-    pub(super) fn start(page: Arc<FullPage>, packed: Option<Packed>) -> Result<Self> {
+    pub(in crate::bench) fn start(page: Arc<FullPage>, packed: Option<Packed>) -> Result<Self> {
         let state = Arc::new(State { packed, ..State::default() });
         let served = Arc::clone(&state);
         let address = serve(Box::new(move |_path, stream| served.answer(&page, stream)))?;
         Ok(Self { address, state })
     }
 
-    pub(super) fn address(&self) -> SocketAddr {
+    pub(in crate::bench) fn address(&self) -> SocketAddr {
         self.address
     }
 
     /// From now on it gives the page.
-    pub(super) fn open(&self) {
+    pub(in crate::bench) fn open(&self) {
         self.state.is_open.store(true, Ordering::SeqCst);
     }
 
     /// How often it refused, as yet.
-    pub(super) fn n_refused(&self) -> usize {
+    pub(in crate::bench) fn n_refused(&self) -> usize {
         self.state.n_refused.load(Ordering::SeqCst)
     }
 
     /// How often it gave the page.
-    pub(super) fn n_served(&self) -> usize {
+    pub(in crate::bench) fn n_served(&self) -> usize {
         self.state.n_served.load(Ordering::SeqCst)
     }
 
     /// Waits until it has given the page once more than it had.
-    pub(super) fn wait_for_next(&self, n_served: usize, time: Duration) -> Result<()> {
+    pub(in crate::bench) fn wait_for_next(&self, n_served: usize, time: Duration) -> Result<()> {
         wait_until("the page is asked for", time, || self.n_served() > n_served)
     }
 }
@@ -130,7 +130,7 @@ fn send(stream: &mut TcpStream, headers: &str, bytes: &[u8]) -> io::Result<()> {
 }
 
 /// Waits for a condition, or fails.
-pub(super) fn wait_until(
+pub(in crate::bench) fn wait_until(
     what: &str,
     time: Duration,
     mut is_so: impl FnMut() -> bool,
@@ -146,7 +146,7 @@ pub(super) fn wait_until(
 }
 
 /// An API server that knows the pods, each with the label `region`, and that nothing ever changes.
-pub(super) fn api_server(pods: &[Pod]) -> Result<SocketAddr> {
+pub(in crate::bench) fn api_server(pods: &[Pod]) -> Result<SocketAddr> {
     let mut events = String::new();
     for Pod { namespace, name, uid } in pods {
         writeln!(
@@ -172,7 +172,7 @@ pub(super) fn api_server(pods: &[Pod]) -> Result<SocketAddr> {
 }
 
 /// A receiver of remote writes that looks at nothing.
-pub(super) fn sink() -> Result<SocketAddr> {
+pub(in crate::bench) fn sink() -> Result<SocketAddr> {
     serve(Box::new(|_path, stream| stream.write_all(b"HTTP/1.1 204 No Content\r\n\r\n")))
 }
 
