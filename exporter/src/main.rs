@@ -157,5 +157,7 @@ fn start_logging() {
         .with_env_filter(filter)
         .with_ansi(io::stderr().is_terminal())
         .with_writer(io::stderr)
+        // A line that cannot be written, as on a full disk, is lost. To say so would take the same way, and panic there.
+        .log_internal_errors(false)
         .init();
 }
