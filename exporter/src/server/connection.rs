@@ -18,8 +18,8 @@ use tokio::{io::AsyncReadExt as _, net::TcpStream, sync::watch};
 use super::{
     app::App,
     body::TakenTooSlowly,
+    crowd::Member,
     limits::{Limit, Limits},
-    pace::Pace,
     router::Router,
     wire,
 };
@@ -31,10 +31,11 @@ const MIN_BUFFER_BYTES: usize = 8192;
 const MAX_LINGER_BYTES: u64 = 256 * 1024;
 const MAX_LINGER_TIME: Duration = Duration::from_secs(1);
 
-/// Answers a client's requests until it leaves, is too slow, or the sender of `stopped` is dropped.
+/// Answers a client's requests until it leaves, is too slow, makes room for another, or the sender of `stopped` is dropped.
 pub(super) async fn serve<A: App>(
     stream: TcpStream,
     address: IpAddr,
+    member: &Member,
     router: Arc<Router<A>>,
     mut stopped: watch::Receiver<()>,
 ) {
@@ -42,10 +43,12 @@ pub(super) async fn serve<A: App>(
         tracing::debug!(%error, "a connection stays with Nagle's algorithm");
     }
     let limits = *router.limits();
-    let pace = Pace::new();
+    let pace = member.pace.clone();
+    let mut sent_away = pin!(member.sent_away());
     let opened = tokio::select! {
         opened = wire::open(stream, address, &router, &pace) => opened,
         () = ended(&mut stopped) => return,
+        () = &mut sent_away => return,
     };
     let Some((wire, peer)) = opened else { return };
     pace.begin();
@@ -71,6 +74,9 @@ pub(super) async fn serve<A: App>(
         if let Poll::Ready(result) = Pin::new(&mut connection).poll(context) {
             return Poll::Ready(Ok(result));
         }
+        if sent_away.as_mut().poll(context).is_ready() {
+            return Poll::Ready(Err(None));
+        }
         // The pace changes only while the connection is polled, so this sees each change.
         let Some((deadline, limit)) = pace.deadline(&limits) else {
             return Poll::Pending;
@@ -78,7 +84,7 @@ pub(super) async fn serve<A: App>(
         if alarm.deadline() != deadline {
             alarm.as_mut().reset(deadline);
         }
-        alarm.as_mut().poll(context).map(|()| Err(limit))
+        alarm.as_mut().poll(context).map(|()| Err(Some(limit)))
     })
     .await;
     match ended {
@@ -88,10 +94,11 @@ pub(super) async fn serve<A: App>(
             }
             linger(connection.into_parts().io.into_inner().into_tcp()).await;
         }
-        Err(limit) => {
+        Err(Some(limit)) => {
             tracing::debug!(limit = limit.as_str(), "cut off a client");
             router.limit_hit(limit);
         }
+        Err(None) => tracing::debug!("a client that asks for nothing makes room for another"),
     }
 }
 

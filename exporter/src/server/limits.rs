@@ -17,8 +17,10 @@ pub struct Limits {
     pub idle_time: Duration,
     /// How long a client may take nothing of an answer that waits for it.
     pub write_stall_time: Duration,
-    /// Connections that are open at once; further clients wait in the kernel's backlog.
+    /// Connections that are open at once; further clients wait until one is free.
     pub n_connections: usize,
+    /// How long a client may ask for nothing while others wait for its connection.
+    pub room_time: Duration,
     /// Connections of one address that are open at once; further ones are closed at once.
     pub n_connections_of_address: usize,
     /// Scrapes that run at once, from the request to the last bytes of the answer; further ones get 503.
@@ -43,6 +45,8 @@ const IDLE_TIME: Duration = Duration::from_mins(2);
 const WRITE_STALL_TIME: Duration = Duration::from_secs(10);
 /// Each costs some 20 KiB while idle.
 const N_CONNECTIONS: usize = 256;
+/// A request comes with the connection; a round trip around the world is in it, too.
+const ROOM_TIME: Duration = Duration::from_millis(250);
 /// One address cannot keep the others out; many scrapers behind one translated address still fit.
 const N_CONNECTIONS_OF_ADDRESS: usize = 64;
 /// Two Prometheus servers and a person at a terminal, with room; each holds a page in memory.
@@ -62,6 +66,7 @@ impl Default for Limits {
             idle_time: IDLE_TIME,
             write_stall_time: WRITE_STALL_TIME,
             n_connections: N_CONNECTIONS,
+            room_time: ROOM_TIME,
             n_connections_of_address: N_CONNECTIONS_OF_ADDRESS,
             n_scrapes: N_SCRAPES,
             scrape_time: SCRAPE_TIME,
@@ -85,10 +90,12 @@ pub enum Limit {
     WriteStallTime,
     /// A request had a body: it got 413.
     RequestBody,
-    /// [`Limits::n_connections`]: no client was accepted until one left.
+    /// [`Limits::n_connections`]: a client waited until another left, or was sent away because it asked for nothing.
     Connections,
     /// [`Limits::n_connections_of_address`]: the connection was closed.
     ConnectionsOfAddress,
+    /// The process or the machine has no file descriptor left: clients wait until there is one.
+    Files,
     /// [`Limits::n_scrapes`]: the scrape got 503.
     Scrapes,
     /// [`Limits::scrape_time`]: the scrape got 503, or was cut if it had got something already.
@@ -112,6 +119,7 @@ impl Limit {
             Self::RequestBody => "request_body",
             Self::Connections => "connections",
             Self::ConnectionsOfAddress => "connections_of_address",
+            Self::Files => "files",
             Self::Scrapes => "scrapes",
             Self::ScrapeTime => "scrape_time",
             Self::Authentications => "authentications",

@@ -28,6 +28,8 @@ pub mod web;
 mod addresses;
 mod body;
 mod connection;
+mod crowd;
+mod door;
 #[cfg(any(test, fuzzing))]
 pub mod fuzzing;
 mod guard;
@@ -37,24 +39,17 @@ mod router;
 mod scrape;
 mod wire;
 
-use std::{
-    future::Future,
-    io,
-    net::{IpAddr, SocketAddr},
-    pin::pin,
-    sync::Arc,
-    time::Duration,
-};
+use std::{future::Future, io, net::SocketAddr, pin::pin, sync::Arc};
 
 use tokio::{
-    net::{TcpListener, TcpStream},
-    sync::{OwnedSemaphorePermit, Semaphore, watch},
+    net::TcpListener,
+    sync::watch,
     task::{JoinError, JoinSet},
 };
 
 use self::{
-    addresses::{AddressPlace, Addresses},
     app::App,
+    door::{Accepted, Door},
     guard::{Guard, NoRandomness},
     limits::{Limit, Limits},
     router::Router,
@@ -128,9 +123,6 @@ pub enum ServerError {
 /// Clients that wait in the kernel's backlog; `net.core.somaxconn` bounds them, too.
 const BACKLOG: i32 = 1024;
 
-/// How long accepting rests after an error, which is mostly a lack of file descriptors.
-const ACCEPT_PAUSE: Duration = Duration::from_secs(1);
-
 /// Takes the address; port 0 takes any free port. No runtime is needed, so that it can be done while the process still has
 /// the capability for a port below 1024.
 pub fn listen(address: SocketAddr) -> Result<std::net::TcpListener, ServerError> {
@@ -166,26 +158,29 @@ impl Server {
     pub async fn serve<A: App>(self, app: Arc<A>, shutdown: impl Future<Output = ()>) {
         let Self { listener, limits, web, guard, .. } = self;
         let router = Arc::new(Router::new(app, limits, web, guard));
-        let addresses = Arc::new(Addresses::default());
-        let slots = Arc::new(Semaphore::new(limits.n_connections));
+        let door = Door::new(listener, Arc::clone(&router));
         let (stop, stopped) = watch::channel(());
         let mut tasks = JoinSet::new();
-        let mut shutdown = pin!(shutdown);
-        loop {
-            tokio::select! {
-                () = &mut shutdown => break,
-                Some(ended) = tasks.join_next() => report(ended),
-                accepted = next_connection(&listener, &slots, &addresses, &router) => {
-                    let (router, stopped) = (Arc::clone(&router), stopped.clone());
-                    tasks.spawn(async move {
-                        let Accepted { stream, address, .. } = accepted;
-                        connection::serve(stream, address, router, stopped).await;
-                        drop((accepted.slot, accepted.place));
-                    });
+        {
+            let mut shutdown = pin!(shutdown);
+            let mut next = pin!(door.next());
+            loop {
+                tokio::select! {
+                    () = &mut shutdown => break,
+                    Some(ended) = tasks.join_next() => report(ended),
+                    accepted = &mut next => {
+                        next.set(door.next());
+                        let (router, stopped) = (Arc::clone(&router), stopped.clone());
+                        tasks.spawn(async move {
+                            let Accepted { stream, address, member, places } = accepted;
+                            connection::serve(stream, address, &member, router, stopped).await;
+                            drop(places);
+                        });
+                    }
                 }
             }
         }
-        drop(listener);
+        drop(door);
         drop(stop);
         drain(tasks, &router).await;
     }
@@ -198,49 +193,6 @@ impl ServerError {
             io::ErrorKind::PermissionDenied => Self::PermissionDenied { address, source },
             io::ErrorKind::AddrNotAvailable => Self::NoSuchAddress { address, source },
             _ => Self::Listen { address, source },
-        }
-    }
-}
-
-/// A client that is to be served, with what it takes up.
-struct Accepted {
-    stream: TcpStream,
-    address: IpAddr,
-    slot: OwnedSemaphorePermit,
-    place: AddressPlace,
-}
-
-/// Waits for a free slot, then for a client; clients without a slot wait in the kernel's backlog.
-async fn next_connection<A: App>(
-    listener: &TcpListener,
-    slots: &Arc<Semaphore>,
-    addresses: &Arc<Addresses>,
-    router: &Router<A>,
-) -> Accepted {
-    loop {
-        let slot = match Arc::clone(slots).try_acquire_owned() {
-            Ok(slot) => Some(slot),
-            Err(_full) => {
-                router.limit_hit(Limit::Connections);
-                Arc::clone(slots).acquire_owned().await.ok()
-            }
-        };
-        match (listener.accept().await, slot) {
-            (Ok((stream, peer)), Some(slot)) => {
-                let address = peer.ip();
-                let n_most = router.limits().n_connections_of_address;
-                if let Some(place) = addresses.take(address, n_most) {
-                    return Accepted { stream, address, slot, place };
-                }
-                tracing::debug!(%address, "closed a connection: the address has too many");
-                router.limit_hit(Limit::ConnectionsOfAddress);
-            }
-            // The semaphore is never closed; without a slot the client is not served.
-            (Ok(_), None) => {}
-            (Err(error), _) => {
-                tracing::warn!(%error, "a connection could not be accepted");
-                tokio::time::sleep(ACCEPT_PAUSE).await;
-            }
         }
     }
 }

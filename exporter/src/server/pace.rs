@@ -79,6 +79,13 @@ impl Pace {
         }
     }
 
+    /// Since when the client has neither asked for anything nor taken any of an answer, unless one waits for it.
+    pub(super) fn silent_since(&self) -> Option<Instant> {
+        let state = self.state();
+        let is_silent = state.turn != Turn::Answering && state.stalled_since.is_none();
+        is_silent.then_some(state.since)
+    }
+
     fn note_read(&self) {
         let mut state = self.state();
         if state.turn == Turn::Idle {

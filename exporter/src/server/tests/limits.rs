@@ -162,16 +162,37 @@ async fn a_scrape_whose_client_left_gives_its_place_back() {
 
 #[tokio::test]
 async fn more_connections_than_allowed_wait() {
-    let mut harness = start(Limits { n_connections: 1, ..Limits::default() }).await;
+    let limits = Limits { n_connections: 1, ..Limits::default() };
+    let mut harness =
+        Harness::start(Behaviour { n_passes: 0, ..Behaviour::default() }, limits).await;
     let mut first = harness.connect().await;
-    first.send("GET /healthz HTTP/1.1\r\nHost: test\r\n\r\n").await;
-    harness.wait_for(Event::Hit(Limit::Connections)).await;
+    first.send("GET /metrics HTTP/1.1\r\nHost: test\r\nConnection: close\r\n\r\n").await;
+    harness.wait_for(Event::Collecting).await;
     let mut second = harness.connect().await;
     second.send("GET / HTTP/1.1\r\nHost: test\r\nConnection: close\r\n\r\n").await;
-    first.send("GET /readyz HTTP/1.1\r\nHost: test\r\nConnection: close\r\n\r\n").await;
-    assert_eq!(first.replies().await.len(), 2);
+    harness.wait_for(Event::Hit(Limit::Connections)).await;
+    harness.open();
+    // Who waits for an answer gets it, however many wait for the connection.
+    assert_eq!(first.replies().await[0].status, 200);
     drop(first);
     assert_eq!(second.replies().await[0].status, 200);
+}
+
+#[tokio::test]
+async fn who_asks_for_nothing_makes_room() {
+    for sent in ["", "GET /heal", "GET /healthz HTTP/1.1\r\nHost: test\r\n\r\n"] {
+        let limits = Limits { n_connections: 1, room_time: SHORT, ..Limits::default() };
+        let mut harness = start(limits).await;
+        let mut silent = harness.connect().await;
+        silent.send(sent).await;
+        let mut scraper = harness.connect().await;
+        scraper.send("GET /metrics HTTP/1.1\r\nHost: test\r\nConnection: close\r\n\r\n").await;
+        harness.wait_for(Event::Hit(Limit::Connections)).await;
+        assert_eq!(scraper.replies().await[0].status, 200, "{sent}");
+        // It has what it asked for, and then the end.
+        let n_replies = usize::from(sent.ends_with("\r\n\r\n"));
+        assert_eq!(silent.replies().await.len(), n_replies, "{sent}");
+    }
 }
 
 #[tokio::test]
