@@ -7,6 +7,7 @@ pub mod caps;
 pub mod config;
 pub mod error_chain;
 pub mod files;
+pub mod instance;
 #[expect(unsafe_code, reason = "its only purpose is two calls of the allocator")]
 pub mod memory;
 pub mod paths;

@@ -23,6 +23,7 @@ use crate::{
     config::origin::{Loaded, Origin},
     demand::{Demand, DemandError},
     error_chain::one_line,
+    instance::{Instance, Standing},
     page::Page,
     paths::HostPaths,
     reload,
@@ -99,7 +100,9 @@ pub async fn run(
         kernel: kernel(&paths),
         reviews_tokens,
         has_warned_of_review: AtomicBool::new(false),
+        instance: Instance::default(),
     };
+    node.look_for_others();
     server.serve(Arc::new(node), stop).await;
     reloads.abort();
     info!("stopped");
@@ -113,6 +116,16 @@ struct Node {
     /// Whether a scraper must show a token; no reload changes it.
     reviews_tokens: bool,
     has_warned_of_review: AtomicBool,
+    instance: Instance,
+}
+
+impl Node {
+    /// Notes whether another Podmeter was here before.
+    fn look_for_others(&self) -> Standing {
+        let standing = self.instance.look();
+        self.agent.metrics().record_instance(standing == Standing::Second);
+        standing
+    }
 }
 
 /// What the owner of a token must be allowed to get, as for kube-rbac-proxy.
@@ -130,6 +143,7 @@ impl App for Node {
         demand: Demand,
         time_limit: Option<Duration>,
     ) -> Result<Arc<Page>, CollectionError> {
+        self.look_for_others();
         self.agent.scrape(ScrapeRequest::part(demand, time_limit)).await
     }
 
@@ -141,13 +155,21 @@ impl App for Node {
     }
 
     fn landing(&self) -> Landing {
+        let mut configuration = configuration_facts(&self.agent.config_status());
+        if self.look_for_others() == Standing::Second {
+            configuration.push(Fact {
+                name: "another Podmeter".into(),
+                text: "was here before: the sum of both pages counts twice".into(),
+                is_well: false,
+            });
+        }
         Landing {
             version: env!("CARGO_PKG_VERSION").into(),
             node_name: self.agent.node_name(),
             kernel: self.kernel.clone(),
             uptime: self.agent.started().elapsed(),
             busy: self.agent.busy().map(|(rates, at)| Busy { rates, age: at.elapsed() }),
-            configuration: configuration_facts(&self.agent.config_status()),
+            configuration,
             kubernetes: kubernetes_facts(self.agent.kubernetes().as_ref()),
             probes: self.agent.probes().iter().map(probe_state).collect(),
             sources: self.agent.runs().into_iter().map(source_state).collect(),

@@ -8,6 +8,7 @@ pub const METRICS: &[&Desc] = &[
     &BUILD_INFO,
     &CONFIG_SUCCESSFUL,
     &CONFIG_TIME,
+    &SECOND_INSTANCE,
     &SOURCE_DURATION,
     &SOURCE_SUCCESS,
     &SOURCE_READ_FAILURES,
@@ -236,6 +237,13 @@ pub(super) static CONFIG_TIME: Desc = gauge(
     "seconds",
     &[],
     "the clock",
+);
+pub(super) static SECOND_INSTANCE: Desc = gauge(
+    "podmeter_second_instance",
+    "Whether another Podmeter was in this network namespace before this one, and still is.",
+    "",
+    &[],
+    "an abstract socket, which the first one holds",
 );
 
 const fn gauge(

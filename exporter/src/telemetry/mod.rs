@@ -57,6 +57,7 @@ pub struct SelfMetrics {
     kubernetes: RwLock<Option<KubernetesMetrics>>,
     config_successful: IntGauge,
     config_time: Gauge,
+    second_instance: IntGauge,
     page_series: IntGauge,
     page_settled: IntCounter,
     page_dropped: IntCounterVec,
@@ -117,6 +118,7 @@ impl SelfMetrics {
             kubernetes: RwLock::new(None),
             config_successful: register.int_gauge(&descs::CONFIG_SUCCESSFUL)?,
             config_time: register.gauge(&descs::CONFIG_TIME)?,
+            second_instance: register.int_gauge(&descs::SECOND_INSTANCE)?,
             page_series: register.int_gauge(&descs::PAGE_SERIES)?,
             page_settled: register.counter(&descs::PAGE_SETTLED)?,
             page_dropped: register.counters(&descs::PAGE_DROPPED)?,
@@ -149,6 +151,11 @@ impl SelfMetrics {
         if let Some(seconds) = in_force {
             self.config_time.set(seconds);
         }
+    }
+
+    /// Notes whether another Podmeter was here before.
+    pub fn record_instance(&self, is_second: bool) {
+        self.second_instance.set(is_second.into());
     }
 
     /// Ends the series of a source that is no more.
