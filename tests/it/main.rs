@@ -1,5 +1,6 @@
 //! One test binary: `page` and `docs` need no privileges, `kernel` needs root and runs here and in virtual machines,
-//! `cluster` needs root and a real Kubernetes, `image` needs root and the built image.
+//! `cluster` needs root and a real Kubernetes, `image` needs root and the built image, `faults` needs
+//! root for all probes.
 
 #![expect(
     clippy::cast_precision_loss,
@@ -12,6 +13,7 @@
 
 mod cluster;
 mod docs;
+mod faults;
 mod image;
 mod kernel;
 mod page;

@@ -71,6 +71,24 @@ impl Memory {
         count.expect("every kernel has it").parse().expect("a number")
     }
 
+    /// A command that executes a binary in it.
+    #[must_use]
+    pub fn command(&self, binary: &Path) -> Command {
+        let mut command = Command::new("sh");
+        let enter = "echo 0 > \"$0/cgroup.procs\" && echo 0 > \"$1/cgroup.procs\"";
+        command.arg("-c").arg(format!("{enter} && shift && exec \"$@\""));
+        command.args([&self.cgroup, &self.path]).arg(binary);
+        command
+    }
+
+    /// The most bytes that it ever had, page cache included; nought where the kernel does not say (v2 before 5.19).
+    #[must_use]
+    pub fn peak(&self) -> u64 {
+        let file = if self.is_v2 { "memory.peak" } else { "memory.max_usage_in_bytes" };
+        let text = fs::read_to_string(self.path.join(file)).unwrap_or_default();
+        text.trim().parse().unwrap_or_default()
+    }
+
     /// Starts a process in it that takes more and more memory once it gets a line of input.
     #[must_use]
     pub fn glutton(&self) -> Child {

@@ -132,6 +132,18 @@ impl TestPage {
         rising
     }
 
+    /// What may only rise and is less here than on an earlier page, as lines.
+    #[must_use]
+    pub fn fallen_since(&self, earlier: &Self) -> Vec<String> {
+        let after = self.rising();
+        let fallen = earlier.rising().into_iter().filter_map(|(name, before)| {
+            let after = after.get(&name)?;
+            let fell = before.iter().zip(after).any(|(before, after)| after < before);
+            fell.then(|| format!("{name} fell from {before:?} to {after:?}"))
+        });
+        fallen.collect()
+    }
+
     /// The labels of all series of a family that have this value.
     #[must_use]
     pub fn labels_of(&self, name: &str, value: f64) -> Vec<BTreeMap<String, String>> {

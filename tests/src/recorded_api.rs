@@ -1,6 +1,6 @@
 //! A server of recorded objects in place of an API server, where there is no room for a real one: in a virtual machine.
 
-use std::path::PathBuf;
+use std::{net::SocketAddr, path::PathBuf};
 
 use serde_json::{Value, json};
 use tempfile::TempDir;
@@ -20,6 +20,7 @@ pub const NODE: &str = "vm-node-1";
 /// The server, and how it is reached.
 #[derive(Debug)]
 pub struct RecordedApi {
+    address: SocketAddr,
     kubeconfig: PathBuf,
     _dir: TempDir,
 }
@@ -28,7 +29,17 @@ impl RecordedApi {
     /// Starts it, with a label of the Deployment `n9e-webapi`.
     #[must_use]
     pub fn start(label: (&'static str, &'static str)) -> Self {
-        let address = serve("application/json", move |path| reply(path, label));
+        let (key, value) = label;
+        Self::start_with(key, move || value.to_owned())
+    }
+
+    /// The same with a value of the label that may be another each time that it is asked for.
+    #[must_use]
+    pub fn start_with(
+        key: &'static str,
+        value: impl Fn() -> String + Send + Sync + 'static,
+    ) -> Self {
+        let address = serve("application/json", move |path| reply(path, (key, &value())));
         let dir = tempfile::tempdir().expect("a temporary folder");
         let text = format!(
             "apiVersion: v1
@@ -39,7 +50,13 @@ contexts: [ {{ name: recorded, context: {{ cluster: recorded, user: recorded }} 
 current-context: recorded
 "
         );
-        Self { kubeconfig: write(dir.path(), "kubeconfig", &text), _dir: dir }
+        Self { address, kubeconfig: write(dir.path(), "kubeconfig", &text), _dir: dir }
+    }
+
+    /// Where it listens.
+    #[must_use]
+    pub fn address(&self) -> SocketAddr {
+        self.address
     }
 
     /// The configuration that leads to it.

@@ -14,9 +14,24 @@ impl Target {
     /// Starts one for the pages of a version of Kubernetes.
     #[must_use]
     pub fn start(version: &'static str) -> Self {
-        let page = move |path: &str| recorded(version, path.trim_start_matches('/')).into_bytes();
-        let address = serve("text/plain; version=0.0.4; charset=utf-8", page);
-        Self { address }
+        Self::start_with(version, |page| page)
+    }
+
+    /// The same with something done to each page before it is served.
+    #[must_use]
+    pub fn start_with(
+        version: &'static str,
+        change: impl Fn(String) -> String + Send + Sync + 'static,
+    ) -> Self {
+        let page =
+            move |path: &str| change(recorded(version, path.trim_start_matches('/'))).into_bytes();
+        Self { address: serve("text/plain; version=0.0.4; charset=utf-8", page) }
+    }
+
+    /// Where it listens.
+    #[must_use]
+    pub fn address(self) -> SocketAddr {
+        self.address
     }
 
     /// The URL of a page.

@@ -1,12 +1,12 @@
 //! The binary as its users meet it: the endpoint, real readers of its pages, and the command line.
 
 mod alerts;
+mod bad_targets;
 mod browser;
 mod command_line;
 mod dashboards;
 mod differential;
 mod endpoint;
-mod faults;
 mod offline;
 mod parts;
 mod prometheus;

@@ -7,8 +7,9 @@ mod vagrant;
 
 use std::{
     env,
+    ffi::OsString,
     io::{BufRead as _, BufReader},
-    path::{Path, PathBuf},
+    path::Path,
     process::{Command, Stdio},
     time::Instant,
 };
@@ -41,6 +42,8 @@ pub(crate) enum Part {
     Vm,
     /// Tests against a real Kubernetes on this machine, as root.
     Cluster,
+    /// The whole, one part of which breaks, or several at once; as root.
+    Faults,
     /// The container image, run as root.
     Image,
     /// Whether Vagrant takes the Vagrantfile.
@@ -126,6 +129,9 @@ pub(crate) fn run(options: &Options) -> Result<()> {
     if wanted(Part::Cluster) {
         part("cluster", &mut || on_this_machine(&setup, options, "cluster::"));
     }
+    if wanted(Part::Faults) {
+        part("faults", &mut || faults(&setup, options));
+    }
     if wanted(Part::Image) {
         part("image", &mut || image(&setup, options));
     }
@@ -176,7 +182,7 @@ pub(crate) fn environment(command: &mut Command, setup: &Setup, podmeter: &Path)
 fn prepare(part: Part, guests: &[Guest]) -> Result<Setup> {
     let kernels: Vec<&str> = guests.iter().map(|guest| guest.kernel.as_str()).collect();
     match part {
-        Part::Unit => setup::ensure(Purpose::Run),
+        Part::Unit | Part::Faults => setup::ensure(Purpose::Run),
         Part::Kernel => setup::ensure(Purpose::Kernel),
         Part::Page => setup::ensure(Purpose::Test),
         Part::Fuzz => setup::ensure(Purpose::Fuzz),
@@ -196,13 +202,14 @@ fn unit(options: &Options) -> Result<Count> {
     counted(&mut command)
 }
 
+/// The modules whose tests need root.
+const AS_ROOT: [&str; 4] = ["kernel::", "cluster::", "image::", "faults::"];
+
 fn page(setup: &Setup, options: &Options) -> Result<Count> {
     let podmeter = cargo::build_podmeter(Build::Debug)?;
     let mut command = cargo::cargo();
     command.args(["test", "--package", "podmeter-tests", "--no-fail-fast", "--"]);
-    command
-        .args(["--skip", "kernel::", "--skip", "cluster::", "--skip", "image::"])
-        .args(&options.filter);
+    command.args(AS_ROOT.iter().flat_map(|module| ["--skip", module])).args(&options.filter);
     environment(&mut command, setup, &podmeter);
     counted(&mut command)
 }
@@ -210,22 +217,31 @@ fn page(setup: &Setup, options: &Options) -> Result<Count> {
 /// Runs the tests of one module as root, one after the other.
 fn on_this_machine(setup: &Setup, options: &Options, module: &str) -> Result<Count> {
     let podmeter = cargo::build_podmeter(Build::Debug)?;
-    as_root(setup, options, module, &podmeter, &[])
+    as_root(setup, options, (module, ONE_BY_ONE), &podmeter, &[])
 }
+
+/// Most of these tests wait for something most of the time, and none disturbs another.
+fn faults(setup: &Setup, options: &Options) -> Result<Count> {
+    let podmeter = cargo::build_podmeter(Build::Debug)?;
+    as_root(setup, options, ("faults::", N_FAULTS_AT_ONCE), &podmeter, &[])
+}
+
+const ONE_BY_ONE: &str = "--test-threads=1";
+const N_FAULTS_AT_ONCE: &str = "--test-threads=4";
 
 /// Builds the image and lets the tests run it.
 fn image(setup: &Setup, options: &Options) -> Result<Count> {
     let image = image::build_once()?;
-    let files = [("PODMETER_IMAGE", image.archive), ("PODMETER_SBOM", image.sbom)];
-    as_root(setup, options, "image::", &image.binary, &files)
+    let files = [("PODMETER_IMAGE", image.archive.into()), ("PODMETER_SBOM", image.sbom.into())];
+    as_root(setup, options, ("image::", ONE_BY_ONE), &image.binary, &files)
 }
 
 fn as_root(
     setup: &Setup,
     options: &Options,
-    module: &str,
+    (module, n_at_once): (&str, &str),
     podmeter: &Path,
-    files: &[(&str, PathBuf)],
+    variables: &[(&str, OsString)],
 ) -> Result<Count> {
     let tests = cargo::build_tests(Build::Debug)?;
     let Some(mut command) = process::as_root(&tests) else {
@@ -238,9 +254,9 @@ fn as_root(
     // Cargo runs tests in the folder of their package.
     command.current_dir(cargo::root().join("tests"));
     let filter = options.filter.as_deref().unwrap_or(module);
-    command.args([filter, "--test-threads=1", "--show-output"]);
+    command.args([filter, n_at_once, "--show-output"]);
     environment(&mut command, setup, podmeter);
-    command.envs(files.iter().map(|(name, path)| (name, path)));
+    command.envs(variables.iter().map(|(name, value)| (name, value)));
     counted(&mut command)
 }
 
