@@ -75,6 +75,7 @@ pub async fn run(
             findings.push(ok("targets", local.as_str().into()));
             let scrapes = agent.last_scrapes().into_iter();
             findings.extend(scrapes.filter_map(|(job, last)| Some(target(&job, last?, local))));
+            findings.extend(receivers(&agent).await);
             // After the collection, which waits for the pods.
             findings.extend(kubernetes(&agent, config));
         }
@@ -270,6 +271,20 @@ fn target(job: &str, last: LastScrape, local: LocalTargets) -> Finding {
         Some(error) => fail(&subject, error, fix),
         None => ok(&subject, format!("relayed in {:.1} ms", duration.as_secs_f64() * 1e3)),
     }
+}
+
+/// Whether each receiver takes a request, one without samples.
+async fn receivers(agent: &Agent) -> Vec<Finding> {
+    let mut findings = Vec::new();
+    for endpoint in agent.pushing().endpoints {
+        let subject = format!("receiver {}", endpoint.config().name);
+        findings.push(match endpoint.try_out().await {
+            Ok(()) => ok(&subject, format!("takes {}", endpoint.config().message.as_str())),
+            // The error itself says what to do.
+            Err(error) => fail(&subject, one_line(&error), ""),
+        });
+    }
+    findings
 }
 
 fn kubernetes(agent: &Agent, config: &Config) -> Vec<Finding> {

@@ -8,6 +8,7 @@ pub mod config;
 pub mod error_chain;
 pub mod files;
 pub mod instance;
+mod jitter;
 #[expect(unsafe_code, reason = "its only purpose is two calls of the allocator")]
 pub mod memory;
 pub mod paths;
@@ -32,6 +33,8 @@ pub mod page;
 pub mod encode;
 
 pub mod targets;
+
+pub mod remote_write;
 
 pub mod server;
 

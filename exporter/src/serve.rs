@@ -12,6 +12,7 @@ use std::{
 
 use tokio::{
     signal::unix::{SignalKind, signal},
+    sync::watch,
     task,
 };
 use tracing::{debug, info, warn};
@@ -27,6 +28,7 @@ use crate::{
     page::Page,
     paths::HostPaths,
     reload,
+    remote_write::{pusher, status::EndpointStatus},
     server::{
         Server, ServerError,
         app::{
@@ -103,7 +105,21 @@ pub async fn run(
         instance: Instance::default(),
     };
     node.look_for_others();
+    let (stopping, mut stopped) = watch::channel(false);
+    let pusher = task::spawn(pusher::run(Arc::clone(&node.agent), stopping.subscribe()));
+    // The server and the pusher both hear of it.
+    task::spawn(async move {
+        stop.await;
+        stopping.send_replace(true);
+    });
+    let stop = async move {
+        // An error would be that nobody can say it any more.
+        drop(stopped.wait_for(|is_stopping| *is_stopping).await);
+    };
     server.serve(Arc::new(node), stop).await;
+    if let Err(error) = pusher.await {
+        warn!(%error, "pushing ended early, which is a bug");
+    }
     reloads.abort();
     info!("stopped");
     Ok(())
@@ -175,6 +191,7 @@ impl App for Node {
             sources: self.agent.runs().into_iter().map(source_state).collect(),
             targets_from: self.agent.local_targets().as_str().into(),
             targets: self.agent.last_scrapes().into_iter().map(target_state).collect(),
+            remote_write: self.agent.receivers().iter().map(receiver_fact).collect(),
         }
     }
 
@@ -270,6 +287,28 @@ fn kubernetes_facts(status: Option<&KubernetesStatus>) -> Vec<Fact> {
         facts.push(fact("last error", format!("{error} ({ago} s ago)"), is_watching));
     }
     facts
+}
+
+fn receiver_fact(status: &EndpointStatus) -> Fact {
+    let ago = |at: &Instant| format!("{} s ago", at.elapsed().as_secs());
+    let taken = match &status.last_success {
+        Some(at) => format!("{} samples taken, the last {}", status.totals.samples, ago(at)),
+        None => "nothing taken yet".into(),
+    };
+    let buffer = status.buffer_error.as_ref();
+    let buffer = buffer.map(|error| format!("; the buffer does not work: {error}"));
+    let error = status.last_error.as_ref();
+    let error = error.map(|(at, error)| format!("; last error: {error} ({})", ago(at)));
+    Fact {
+        name: status.name.clone(),
+        text: format!(
+            "{taken}; {} wait{}{}",
+            status.n_pending_samples,
+            buffer.unwrap_or_default(),
+            error.unwrap_or_default()
+        ),
+        is_well: status.is_well(),
+    }
 }
 
 fn source_state(run: SourceRun) -> SourceState {

@@ -32,6 +32,7 @@ pub mod page;
 pub mod page_server;
 pub mod probe;
 pub mod prometheus;
+pub mod receiver;
 pub mod recorded_api;
 pub mod target;
 pub mod task;

@@ -7,9 +7,13 @@ use super::{StartError, find_node_name};
 use crate::{
     attribution::kubernetes::{Access, Kubernetes, NoAccess, Settings, review::Reviewer},
     caps::privileged::Privileged,
-    config::{Config, Enabled},
-    labelling::{relabel::Rules, relay::own::OwnRelay},
+    config::{Config, Enabled, remote_write::RemoteWriteConfig},
+    labelling::{
+        relabel::{Rules, RulesError},
+        relay::own::OwnRelay,
+    },
     memory,
+    remote_write::{endpoint::Endpoint, status::EndpointStatus},
     source::{
         gather::SourceSlot,
         privileged::PrivilegedSource,
@@ -32,6 +36,8 @@ pub(super) struct Active {
     pub(super) kubernetes: Option<Pods>,
     /// Whom to ask about tokens of scrapers, if they are needed and there is a way to the API.
     pub(super) reviewer: Option<Arc<Reviewer>>,
+    /// Whom pages are pushed to, in the order of the configuration.
+    pub(super) endpoints: Vec<Arc<Endpoint>>,
 }
 
 /// The connection to the API, and what it was made by.
@@ -72,6 +78,7 @@ impl Active {
             }
         };
         let kubernetes = settings.map(|settings| Pods::follow(settings, before));
+        let endpoints = endpoints(&config, &node_name, before)?;
         // Last, because it is what takes time, and nothing behind it can fail.
         let (probes, probe_slots) = start_probes(&config, before, privileged)?;
         Ok(Self {
@@ -83,6 +90,7 @@ impl Active {
             own_relay,
             kubernetes,
             reviewer,
+            endpoints,
         })
     }
 
@@ -92,6 +100,11 @@ impl Active {
             return Vec::new();
         }
         self.config.external_labels.clone().into_iter().collect()
+    }
+
+    /// How it stands with each receiver.
+    pub(super) fn endpoint_statuses(&self) -> Vec<EndpointStatus> {
+        self.endpoints.iter().map(|endpoint| endpoint.status()).collect()
     }
 
     /// The attached probes.
@@ -134,6 +147,31 @@ impl Pods {
     pub(super) fn is_same_as(&self, other: Option<&Self>) -> bool {
         other.is_some_and(|other| Arc::ptr_eq(&self.api, &other.api))
     }
+}
+
+/// Receivers that stay as they are keep what waits for them.
+fn endpoints(
+    config: &Config,
+    node_name: &str,
+    before: Option<&Active>,
+) -> Result<Vec<Arc<Endpoint>>, RulesError> {
+    let endpoint = |wanted: &RemoteWriteConfig| {
+        let named = before.and_then(|before| {
+            let mut known = before.endpoints.iter();
+            known.find(|known| known.config().name == wanted.name)
+        });
+        let is_same = |known: &Arc<Endpoint>| {
+            known.config() == wanted && before.is_some_and(|before| before.node_name == node_name)
+        };
+        match named {
+            Some(known) if is_same(known) => Ok(Arc::clone(known)),
+            named => {
+                let counted = named.map(Arc::as_ref);
+                Ok(Arc::new(Endpoint::new(wanted.clone(), node_name, counted)?))
+            }
+        }
+    };
+    config.remote_write.iter().map(endpoint).collect()
 }
 
 /// Probes that were on stay as they are, attached with all that they have counted, or off for their reason.

@@ -174,6 +174,7 @@ impl Agent {
         for one in &scraped {
             self.metrics.record_target(one);
         }
+        self.metrics.record_remote_write(&active.endpoint_statuses());
         let mut families = own;
         {
             let mut naming = self.naming();

@@ -13,7 +13,10 @@ use std::{
     time::{Duration, Instant},
 };
 
-use tokio::{sync, task};
+use tokio::{
+    sync::{self, watch},
+    task,
+};
 use tracing::warn;
 
 pub use self::reload::{ConfigStatus, ReloadError};
@@ -29,6 +32,7 @@ use crate::{
     demand::{self, Demand, Offer},
     error_chain::one_line,
     labelling::{Labeller, glance::Rates, relabel::RulesError},
+    remote_write::{pusher::Pushing, status::EndpointStatus},
     source::{
         gather::{Gathered, SourceSlot},
         host::{self, HOST},
@@ -55,6 +59,8 @@ pub struct Agent {
     /// Why no cgroup can be measured, if none can.
     no_cgroups: Option<String>,
     naming: Mutex<Naming>,
+    /// Told after each reload.
+    reloads: watch::Sender<()>,
     /// Held by the one collection that asks sources; targets may be asked for several pages at once.
     gathering: sync::Mutex<()>,
     pages: SharedPages,
@@ -153,6 +159,7 @@ impl Agent {
             host_slots,
             cgroups: Cgroups::new(follower),
             no_cgroups,
+            reloads: watch::Sender::new(()),
             naming: Mutex::new(Naming { snapshot: Snapshot::default(), labeller }),
             gathering: sync::Mutex::default(),
             pages: SharedPages::default(),
@@ -197,6 +204,26 @@ impl Agent {
     /// Where the targets come from.
     pub fn local_targets(&self) -> LocalTargets {
         self.active().config.local_targets
+    }
+
+    /// What is pushed, and to whom.
+    pub fn pushing(&self) -> Pushing {
+        let active = self.active();
+        Pushing {
+            interval: active.config.remote_write_interval,
+            node_name: active.node_name.clone(),
+            endpoints: active.endpoints.clone(),
+        }
+    }
+
+    /// How it stands with each receiver.
+    pub fn receivers(&self) -> Vec<EndpointStatus> {
+        self.active().endpoint_statuses()
+    }
+
+    /// Changes after each reload.
+    pub fn reloads(&self) -> watch::Receiver<()> {
+        self.reloads.subscribe()
     }
 
     /// What became of each probe when it was switched on.

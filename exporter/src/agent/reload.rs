@@ -17,6 +17,12 @@ use crate::{
     source::{gather::SourceSlot, probe::PROBES},
 };
 
+/// How long sending what waits for a receiver may take that the next configuration does not have.
+const CLOSING: Duration = Duration::from_secs(15);
+
+/// The same for one whose buffer the next one may be waiting for.
+const HAND_OVER: Duration = Duration::from_secs(2);
+
 /// Why the configuration before stays in force.
 #[derive(Debug, thiserror::Error)]
 pub enum ReloadError {
@@ -121,7 +127,22 @@ impl Agent {
             }
         }
         self.follow_runs(&next);
+        let closed = before
+            .endpoints
+            .iter()
+            .filter(|known| !next.endpoints.iter().any(|endpoint| Arc::ptr_eq(endpoint, known)));
+        let names: HashSet<_> =
+            next.endpoints.iter().map(|one| one.config().name.as_str()).collect();
+        for endpoint in closed {
+            if !names.contains(endpoint.config().name.as_str()) {
+                self.metrics.forget_receiver(&endpoint.config().name);
+            }
+            let endpoint = Arc::clone(endpoint);
+            let time = if endpoint.config().buffer.is_some() { HAND_OVER } else { CLOSING };
+            task::spawn(endpoint.close(Instant::now() + time));
+        }
         *self.active.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(next);
+        self.reloads.send_replace(());
         Ok(())
     }
 

@@ -172,6 +172,117 @@ pub const KEYS: &[Key] = &[
         doc: "What is done to each series of the page, Podmeter's own and `up` among them, and those of a target behind its own rules: rules of the same kind. A histogram's `_bucket`, `_sum` and `_count` are series of their own, as on the page. `external_labels` come behind the rules.",
     },
     Key {
+        path: "remote_write_interval",
+        default: "`15s`",
+        doc: "How often what is pushed is collected, from `1s` to `5m`. The instants are the same after each restart, and others on each node.",
+    },
+    Key {
+        path: "remote_write",
+        default: "none",
+        doc: "Whom each collection is pushed to by Prometheus' remote write: a list, whose keys are Prometheus' own. docs/remote-write.md says what is sent, and what becomes of it while a receiver is away.",
+    },
+    Key {
+        path: "remote_write[].url",
+        default: "must be given",
+        doc: "The receiver, such as `https://metrics.example/api/v1/write`.",
+    },
+    Key {
+        path: "remote_write[].name",
+        default: "host and port of `url`",
+        doc: "What the receiver is called in metrics and in the log; no two have the same.",
+    },
+    Key {
+        path: "remote_write[].remote_timeout",
+        default: "`30s`",
+        doc: "How long the receiver may take to answer.",
+    },
+    Key {
+        path: "remote_write[].headers",
+        default: "none",
+        doc: "More headers of each request, such as `X-Scope-OrgID`.",
+    },
+    Key {
+        path: "remote_write[].protobuf_message",
+        default: "`prometheus.WriteRequest`",
+        doc: "The message: `prometheus.WriteRequest` is of Remote-Write 1.0, `io.prometheus.write.v2.Request` of 2.0, which is smaller and has metadata with each series.",
+    },
+    Key {
+        path: "remote_write[].write_relabel_configs",
+        default: "none",
+        doc: "What is done to each series before it is sent: rules as in `relabel_configs`, behind all that is done for the page.",
+    },
+    Key {
+        path: "remote_write[].authorization",
+        default: "none",
+        doc: "As in `scrape_configs`; the file is read again for each request.",
+    },
+    Key { path: "remote_write[].basic_auth", default: "none", doc: "As in `scrape_configs`." },
+    Key {
+        path: "remote_write[].tls_config",
+        default: "the system's authorities, verified",
+        doc: "As in `scrape_configs`.",
+    },
+    Key {
+        path: "remote_write[].queue_config.capacity",
+        default: "`250000`",
+        doc: "Most samples that wait in memory, in all shards together (in Prometheus: in each); they are compressed, and have no more than 32 MB whatever their number. Beyond it the oldest are dropped and counted.",
+    },
+    Key {
+        path: "remote_write[].queue_config.min_shards",
+        default: "`1`",
+        doc: "Fewest requests that can be under way at once. A series keeps to one of them, so that its samples come in order.",
+    },
+    Key {
+        path: "remote_write[].queue_config.max_shards",
+        default: "`4`",
+        doc: "Most requests that can be under way at once, as long as a receiver that works is behind; at most 64.",
+    },
+    Key {
+        path: "remote_write[].queue_config.max_samples_per_send",
+        default: "`2000`",
+        doc: "Most samples of a request.",
+    },
+    Key {
+        path: "remote_write[].queue_config.batch_send_deadline",
+        default: "`5s`",
+        doc: "How long samples wait for those of the next page, where one comes within that time.",
+    },
+    Key {
+        path: "remote_write[].queue_config.min_backoff",
+        default: "`30ms`",
+        doc: "The wait after the first failure; it doubles with each.",
+    },
+    Key {
+        path: "remote_write[].queue_config.max_backoff",
+        default: "`5s`",
+        doc: "The longest wait, unless the receiver asks for a longer one by `Retry-After`.",
+    },
+    Key {
+        path: "remote_write[].queue_config.retry_on_http_429",
+        default: "`true`",
+        doc: "Whether a request is sent again that the receiver answers by 429. Unlike in Prometheus it is by default.",
+    },
+    Key {
+        path: "remote_write[].queue_config.sample_age_limit",
+        default: "`0s`",
+        doc: "How old samples may be that are sent; `0s` is no limit.",
+    },
+    Key {
+        path: "remote_write[].metadata_config",
+        default: "`{ send: true, send_interval: 1m }`",
+        doc: "Whether and how often types and help of families are sent with the message of 1.0; 2.0 has them with each series.",
+    },
+    Key {
+        path: "remote_write[].buffer.directory",
+        default: "none: what waits is in memory alone",
+        doc: "A folder of this receiver alone, from the root, in which what was not sent yet outlives Podmeter, `kill -9` included. It is made if need be.",
+    },
+    Key {
+        path: "remote_write[].buffer.size_limit",
+        default: "must be given with the folder",
+        doc: "Most bytes of its files, such as `512MB`, at least `1MB`. Beyond it the oldest file is dropped, and its samples are counted.",
+    },
+    Key {
         path: "cgroups.max_tracked",
         default: "`16384`",
         doc: "Most cgroups that are told apart, those that ended a short while ago included; what the kernel probes \

@@ -3,11 +3,13 @@
 //! Unknown keys are errors that name the key, the line and the nearest known key; `${NAME}` in a value is replaced by
 //! the environment variable.
 
+mod error;
 mod expand;
 mod keys;
 mod kubernetes;
 pub mod local;
 pub mod origin;
+pub mod remote_write;
 pub mod scrape;
 pub(crate) mod units;
 pub mod watch;
@@ -18,32 +20,30 @@ use std::{
     io,
     net::{Ipv4Addr, SocketAddr},
     path::{Path, PathBuf},
+    time::Duration,
 };
 
 use serde::{Deserialize, de::DeserializeOwned};
 use serde_saphyr::Spanned;
 
+pub use self::{
+    error::ConfigError,
+    keys::{KEYS, Key},
+    kubernetes::{Enabled, KubernetesConfig},
+};
 use self::{
-    expand::ExpandError,
     keys::ProbesConfig,
     kubernetes::RawKubernetes,
     local::{LocalTargets, RawKubelet},
-    scrape::{RawScrape, ScrapeConfig, ScrapeError},
+    remote_write::{RawRemoteWrite, RemoteWriteConfig},
+    scrape::{RawScrape, ScrapeConfig},
     web::{RawWebSettings, WebSettings},
-};
-pub use self::{
-    keys::{KEYS, Key},
-    kubernetes::{Enabled, KubernetesConfig},
 };
 use crate::{
     cgroup::watch::MAX_CGROUPS,
     error_chain::one_line,
     files,
-    labelling::{
-        relabel::rule::RuleConfig,
-        reserved::{self, NameError},
-        rules::RuleError,
-    },
+    labelling::{relabel::rule::RuleConfig, reserved},
     paths::HostPaths,
     source::{probe::EbpfLog, upstream::client::config::TlsConfig},
 };
@@ -80,99 +80,16 @@ pub struct Config {
     pub kubelet_tls: Option<TlsConfig>,
     /// What is done to each series of the page, behind the rules of its target.
     pub relabel_configs: Vec<RuleConfig>,
+    /// How often what is pushed is collected.
+    pub remote_write_interval: Duration,
+    /// Whom it is pushed to.
+    pub remote_write: Vec<RemoteWriteConfig>,
     /// Most cgroups of each hierarchy that are told apart; the rest is one remainder.
     pub max_cgroups: usize,
     /// Where the host's files are.
     pub paths: HostPaths,
     /// Whether programs in the kernel say what becomes of single events; no key, but an option of the command line.
     pub ebpf_log: EbpfLog,
-}
-
-/// Why there is no configuration.
-#[derive(Debug, thiserror::Error)]
-pub enum ConfigError {
-    /// The file cannot be read.
-    #[error("cannot read the configuration file {path}")]
-    Read {
-        /// The file.
-        path: PathBuf,
-        /// Why.
-        source: io::Error,
-    },
-    /// The file is too large to be one.
-    #[error("the configuration file {path} has more than {MAX_FILE_BYTES} bytes")]
-    TooLarge {
-        /// The file.
-        path: PathBuf,
-    },
-    /// A key that does not exist.
-    #[error("{place}: unknown key `{key}`{}", suggestion(*.nearest))]
-    UnknownKey {
-        /// File, line and column.
-        place: String,
-        /// The key.
-        key: String,
-        /// What was probably meant.
-        nearest: Option<&'static str>,
-    },
-    /// Not YAML, or a value of the wrong kind.
-    #[error("{place}: {message}")]
-    Yaml {
-        /// File, line and column.
-        place: String,
-        /// What is wrong.
-        message: String,
-    },
-    /// A value that does not mean what the key wants.
-    #[error("{file}: `{key}` is `{value}`, but {wanted}")]
-    Value {
-        /// The file.
-        file: String,
-        /// The key.
-        key: String,
-        /// What it says.
-        value: String,
-        /// What it should say.
-        wanted: &'static str,
-    },
-    /// A target that cannot be scraped so.
-    #[error("{place}")]
-    Scrape {
-        /// File, line and column.
-        place: String,
-        /// What is wrong with it.
-        source: ScrapeError,
-    },
-    /// A label that cannot be given.
-    #[error("{file}: `external_labels` is `{name}`, but {source}")]
-    LabelName {
-        /// The file.
-        file: String,
-        /// The label.
-        name: String,
-        /// Why.
-        source: NameError,
-    },
-    /// A rule that is none.
-    #[error("{place}: `{key}`")]
-    Rule {
-        /// File, line and column.
-        place: String,
-        /// The rule.
-        key: String,
-        /// What is wrong with it.
-        source: RuleError,
-    },
-    /// A `${…}` that cannot be replaced.
-    #[error("{file}: `{key}`")]
-    Expand {
-        /// The file.
-        file: String,
-        /// The key.
-        key: String,
-        /// Why.
-        source: ExpandError,
-    },
 }
 
 impl Default for Config {
@@ -188,6 +105,8 @@ impl Default for Config {
             local_targets: LocalTargets::default(),
             kubelet_tls: None,
             relabel_configs: Vec::new(),
+            remote_write_interval: remote_write::DEFAULT_INTERVAL,
+            remote_write: Vec::new(),
             max_cgroups: MAX_CGROUPS,
             paths: HostPaths::default(),
             ebpf_log: EbpfLog::default(),
@@ -251,6 +170,8 @@ impl Config {
             kubelet_tls: raw.kubelet.resolve(&context, local_targets)?,
             scrape_configs: scrape::resolve(raw.scrape_configs.unwrap_or_default(), &context)?,
             relabel_configs: scrape::page_rules(raw.relabel_configs, &context)?,
+            remote_write_interval: remote_write::interval(raw.remote_write_interval, file)?,
+            remote_write: remote_write::resolve(raw.remote_write, &context)?,
             max_cgroups: match raw.cgroups.max_tracked {
                 Some(max) => cgroup_limit(max, file)?,
                 None => defaults.max_cgroups,
@@ -308,6 +229,8 @@ struct RawConfig {
     scrape_configs: Option<Vec<Spanned<RawScrape>>>,
     kubelet: RawKubelet,
     relabel_configs: Vec<RuleConfig>,
+    remote_write_interval: Option<String>,
+    remote_write: Vec<Spanned<RawRemoteWrite>>,
     cgroups: RawCgroups,
     paths: RawPaths,
 }
@@ -366,10 +289,6 @@ fn yaml_error(error: &serde_saphyr::Error, file: &str) -> ConfigError {
         },
         _ => ConfigError::Yaml { place, message },
     }
-}
-
-fn suggestion(nearest: Option<&'static str>) -> String {
-    nearest.map_or_else(String::new, |key| format!(", did you mean `{key}`?"))
 }
 
 fn parse_listen(value: &str, file: &str) -> Result<SocketAddr, ConfigError> {

@@ -42,6 +42,7 @@ const RESERVED: &[&str] = &[
     "qos_class",
     "quantile",
     "reason",
+    "remote_name",
     "resource",
     "result",
     "role",

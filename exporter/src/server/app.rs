@@ -174,6 +174,8 @@ pub struct Landing {
     pub targets_from: String,
     /// Every target whose page is relayed, in the order to show.
     pub targets: Vec<SourceState>,
+    /// Every receiver that pages are pushed to, in rows of which and how.
+    pub remote_write: Vec<Fact>,
 }
 
 /// Who was busy.

@@ -1,6 +1,6 @@
 //! Names, types and meanings of the self-metrics.
 
-use super::{kubernetes, targets};
+use super::{kubernetes, remote_write, targets};
 use crate::metric::{Desc, Kind};
 
 /// Every self-metric, in the order of the documentation.
@@ -45,6 +45,19 @@ pub const METRICS: &[&Desc] = &[
     &targets::CACHE_MISSES,
     &targets::CACHE_EVICTIONS,
     &targets::UNCACHED,
+    &remote_write::SAMPLES,
+    &remote_write::DROPPED,
+    &remote_write::RETRIES,
+    &remote_write::REQUESTS,
+    &remote_write::BYTES,
+    &remote_write::SKIPPED,
+    &remote_write::BUFFER_BYTES,
+    &remote_write::BUFFER_ERRORS,
+    &remote_write::PENDING,
+    &remote_write::PENDING_BYTES,
+    &remote_write::SHARDS,
+    &remote_write::SERIES,
+    &remote_write::NEWEST,
     &HTTP_REQUESTS,
     &HTTP_LIMITS,
     &HTTP_TLS_FAILURES,

@@ -5,6 +5,7 @@
 
 mod descs;
 mod kubernetes;
+mod remote_write;
 mod targets;
 
 use std::{
@@ -21,13 +22,16 @@ use prometheus::{
 };
 
 pub use self::descs::METRICS;
-use self::{kubernetes::KubernetesMetrics, targets::TargetMetrics};
+use self::{
+    kubernetes::KubernetesMetrics, remote_write::RemoteWriteMetrics, targets::TargetMetrics,
+};
 use crate::{
     attribution::kubernetes::KubernetesStatus,
     demand::Demand,
     labelling::relay::{Counts, DropReason},
     metric::{Desc, Family, Sample, Value},
     page::Page,
+    remote_write::status::EndpointStatus,
     source::{
         SourceStats,
         gather::Gathered,
@@ -63,6 +67,7 @@ pub struct SelfMetrics {
     page_dropped: IntCounterVec,
     page_type_conflicts: IntGauge,
     targets: TargetMetrics,
+    remote_write: RemoteWriteMetrics,
     http_requests: IntCounterVec,
     http_limits: IntCounterVec,
     http_tls_failures: IntCounterVec,
@@ -124,6 +129,7 @@ impl SelfMetrics {
             page_dropped: register.counters(&descs::PAGE_DROPPED)?,
             page_type_conflicts: register.int_gauge(&descs::PAGE_TYPE_CONFLICTS)?,
             targets: TargetMetrics::new(&register)?,
+            remote_write: RemoteWriteMetrics::new(&register)?,
             http_requests: register.counters(&descs::HTTP_REQUESTS)?,
             http_limits: register.counters(&descs::HTTP_LIMITS)?,
             http_tls_failures: register.counters(&descs::HTTP_TLS_FAILURES)?,
@@ -251,6 +257,16 @@ impl SelfMetrics {
     /// Notes what became of a target in one collection.
     pub fn record_target(&self, scraped: &Scraped) {
         self.targets.record(scraped);
+    }
+
+    /// Notes how it stands with the receivers of remote write.
+    pub fn record_remote_write(&self, statuses: &[EndpointStatus]) {
+        self.remote_write.record(statuses);
+    }
+
+    /// Ends the series of a receiver that is no more.
+    pub fn forget_receiver(&self, name: &str) {
+        self.remote_write.forget(name);
     }
 
     /// Notes what did not go together on a page, and of a whole one its size.
@@ -402,6 +418,7 @@ mod tests {
         labelling::relay::Counts,
         metric::Value,
         page::Page,
+        remote_write::status::EndpointStatus,
         source::{
             Collected, SourceStats,
             gather::Gathered,
@@ -443,6 +460,10 @@ mod tests {
         metrics.record_relabelled(0, &Counts::default());
         metrics.record_target(&scraped(Ok(Success::default())));
         metrics.record_target(&scraped(Err(TargetError::Busy)));
+        metrics.record_remote_write(&[EndpointStatus {
+            n_buffer_bytes: Some(0),
+            ..EndpointStatus::default()
+        }]);
         metrics.record_request("metrics", 200);
         metrics.record_limit("scrapes");
         metrics.record_tls_failure("broken");

@@ -16,6 +16,7 @@ mod recorded;
 mod relabel;
 mod relay;
 mod reload;
+mod remote_write;
 mod systemd;
 mod top;
 mod troubleshooting;

@@ -11,7 +11,8 @@ use std::{cell::OnceCell, time::Instant};
 use anyhow::{Context as _, Result};
 
 pub(crate) use tools::{
-    busybox, cadvisor, helm_path, node_exporter, prometheus_tool, python_path, vmagent,
+    busybox, cadvisor, helm_path, node_exporter, prometheus_tool, python_path, victoria_metrics,
+    vmagent,
 };
 
 use crate::{apt::Apt, cache::Cache, console, vm::kernel};
@@ -146,6 +147,14 @@ const REQUIREMENTS: &[Requirement] = &[
         without: Without::Fails,
         present: |setup| tools::cadvisor(&setup.cache).is_some(),
         bring: tools::bring_cadvisor,
+    },
+    Requirement {
+        name: "victoria-metrics",
+        why: "tests push to a real VictoriaMetrics",
+        purposes: &[Purpose::Test],
+        without: Without::Fails,
+        present: tools::victoria_metrics_present,
+        bring: tools::bring_victoria_metrics,
     },
     Requirement {
         name: "prometheus_client",

@@ -1,4 +1,4 @@
-//! Tools that are unpacked in the cache: Prometheus with promtool, vmagent, Python's `prometheus_client`, and a static
+//! Tools that are unpacked in the cache: Prometheus with promtool, `VictoriaMetrics` with vmagent, Python's `prometheus_client`, and a static
 //! busybox.
 
 use std::{
@@ -18,8 +18,10 @@ use crate::{
 
 /// The release of Prometheus that the tests are written for.
 const PROMETHEUS: &str = "3.5.";
-/// The release of vmagent that Podmeter is compared with.
-const VMAGENT: &str = "1.145.";
+/// The release of `VictoriaMetrics` that receives in tests, and whose vmagent Podmeter is compared with.
+const VICTORIA_METRICS_RELEASE: &str = "1.145.";
+const VMAGENT: &str = "vmagent";
+const VICTORIA_METRICS: &str = "victoria-metrics";
 /// The release of `node_exporter` that Podmeter is compared with.
 const NODE_EXPORTER: &str = "1.11.";
 /// The only release of cAdvisor that a suite has.
@@ -60,31 +62,55 @@ pub(super) fn bring_prometheus(setup: &Setup) -> Result<String> {
     Ok(described(&packages))
 }
 
+/// One program of Debian's package victoria-metrics, in a folder of the cache that has its name.
+fn of_victoria_metrics(cache: &Cache, program: &str) -> Option<PathBuf> {
+    let path = cache.path(program).join("usr/bin").join(program);
+    path.is_file().then_some(path)
+}
+
 /// Where vmagent is.
 pub(crate) fn vmagent(cache: &Cache) -> Option<PathBuf> {
-    Some(cache.path("vmagent/usr/bin/vmagent")).filter(|path| path.is_file())
+    of_victoria_metrics(cache, VMAGENT)
+}
+
+/// Where the database `VictoriaMetrics` is.
+pub(crate) fn victoria_metrics(cache: &Cache) -> Option<PathBuf> {
+    of_victoria_metrics(cache, VICTORIA_METRICS)
 }
 
 pub(super) fn vmagent_present(setup: &Setup) -> bool {
     vmagent(&setup.cache).is_some()
 }
 
+pub(super) fn victoria_metrics_present(setup: &Setup) -> bool {
+    victoria_metrics(&setup.cache).is_some()
+}
+
 pub(super) fn bring_vmagent(setup: &Setup) -> Result<String> {
-    let apt = setup.apt().context("vmagent comes from Debian's package victoria-metrics")?;
-    let package = newest(apt, "victoria-metrics", VMAGENT)?;
-    setup.cache.fill("vmagent", |dir| {
+    bring_of_victoria_metrics(setup, VMAGENT)
+}
+
+pub(super) fn bring_victoria_metrics(setup: &Setup) -> Result<String> {
+    bring_of_victoria_metrics(setup, VICTORIA_METRICS)
+}
+
+fn bring_of_victoria_metrics(setup: &Setup, program: &str) -> Result<String> {
+    let whence = || format!("{program} comes from Debian's package {VICTORIA_METRICS}");
+    let apt = setup.apt().with_context(whence)?;
+    let package = newest(apt, VICTORIA_METRICS, VICTORIA_METRICS_RELEASE)?;
+    setup.cache.fill(program, |dir| {
         apt.unpack(std::slice::from_ref(&package), dir)?;
         // The one file that is needed of 250 MB.
         for file in fs::read_dir(dir.join("usr/bin"))? {
             let file = file?;
-            if file.file_name() != "vmagent" {
+            if file.file_name() != program {
                 fs::remove_file(file.path())?;
             }
         }
         Ok(())
     })?;
-    if !vmagent_present(setup) {
-        bail!("the package holds no vmagent");
+    if of_victoria_metrics(&setup.cache, program).is_none() {
+        bail!("the package holds no {program}");
     }
     Ok(described(&[package]))
 }

@@ -161,6 +161,9 @@ pub(crate) fn environment(command: &mut Command, setup: &Setup, podmeter: &Path)
             command.env(variable, path);
         }
     }
+    if let Some(path) = setup::victoria_metrics(&setup.cache) {
+        command.env("PODMETER_VICTORIA_METRICS", path);
+    }
     command.env("PODMETER_PYTHON_PATH", setup::python_path(&setup.cache));
     if let Some(busybox) = setup::busybox(&setup.cache) {
         command.env("PODMETER_BUSYBOX", busybox);

@@ -7,7 +7,6 @@ mod api;
 mod connect;
 mod discovery;
 mod exchange;
-mod jitter;
 mod lines;
 mod object;
 mod owners;
@@ -48,7 +47,6 @@ use tracing::warn;
 
 use self::{
     api::Api,
-    jitter::{Backoff, Jitter},
     plan::Plan,
     store::{Bounds, Store},
     view::PodView,
@@ -61,6 +59,7 @@ pub use self::{
     status::{KubernetesStatus, Operation, SyncState},
     store::StoreNumbers,
 };
+use crate::jitter::{Backoff, Jitter};
 use crate::{error_chain::one_line, subject::PodUid};
 
 /// Waits between attempts to read the credentials: the first, and the longest.

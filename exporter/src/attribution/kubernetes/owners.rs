@@ -8,10 +8,10 @@ use std::{
 };
 
 use super::{
-    jitter::{Jitter, grown},
     pod::{Controller, Metadata},
     wanted::{Keys, Wanted},
 };
+use crate::jitter::{Jitter, grown};
 
 /// Most objects that are remembered. A node has some hundred pods at most, and each needs up to four.
 pub(super) const MAX_OBJECTS: usize = 4096;
@@ -273,9 +273,9 @@ mod tests {
     };
 
     use super::{Known, Object, ObjectKey, ObjectKind, Owners, Unread};
-    use crate::attribution::kubernetes::{
+    use crate::{
+        attribution::kubernetes::pod::{Controller, Metadata},
         jitter::Jitter,
-        pod::{Controller, Metadata},
     };
 
     const MINUTE: Duration = Duration::from_mins(1);

@@ -2,10 +2,8 @@
 
 use std::time::Duration;
 
-use super::{
-    api::{ErrorKind, ListFrom},
-    jitter::{Backoff, Jitter},
-};
+use super::api::{ErrorKind, ListFrom};
+use crate::jitter::{Backoff, Jitter};
 
 /// Waits after failures: the first, and the longest. With 5,000 nodes that is 170 to 330 requests a second to a server
 /// that comes back.

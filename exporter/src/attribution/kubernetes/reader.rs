@@ -8,11 +8,13 @@ use tracing::{debug, warn};
 use super::{
     Shared,
     api::{Api, ApiError, ErrorKind},
-    jitter::{Backoff, Jitter},
     owners::{Object, ObjectKey, Unread},
     status::Operation,
 };
-use crate::error_chain::one_line;
+use crate::{
+    error_chain::one_line,
+    jitter::{Backoff, Jitter},
+};
 
 /// Reads at once: 110 pods that start together are named within seconds, and the server has other clients.
 const MAX_READS: usize = 8;

@@ -7,14 +7,13 @@ use std::{
 };
 
 use super::{
-    jitter::Jitter,
     owners::{MAX_OBJECTS, Object, ObjectKey, Owners, Unread},
     pod::Pod,
     view::PodView,
     wanted::Wanted,
     workload::{AttributedPod, Walk},
 };
-use crate::subject::PodUid;
+use crate::{jitter::Jitter, subject::PodUid};
 
 /// Most pods of one node; kubelets allow 110 by default, and have been seen with 500.
 pub(super) const MAX_PODS: usize = 2048;

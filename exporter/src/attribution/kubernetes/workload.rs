@@ -191,12 +191,14 @@ mod tests {
     };
 
     use super::{AttributedPod, Walk};
-    use crate::attribution::kubernetes::{
+    use crate::{
+        attribution::kubernetes::{
+            owners::{Object, Owners, Unread},
+            pod::{Controller, Pod},
+            testing,
+            wanted::Wanted,
+        },
         jitter::Jitter,
-        owners::{Object, Owners, Unread},
-        pod::{Controller, Pod},
-        testing,
-        wanted::Wanted,
     };
 
     /// What the server says of the object that is asked for.

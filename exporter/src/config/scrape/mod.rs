@@ -10,7 +10,7 @@ use std::{collections::BTreeMap, path::PathBuf, time::Duration};
 use serde::Deserialize;
 use serde_saphyr::Spanned;
 
-use self::url::{has_user, url};
+pub(super) use self::url::{has_user, url};
 use super::{ConfigError, Context, local::Expected, units};
 use crate::{
     labelling::relabel::{Rules, RulesError, rule::RuleConfig},
@@ -157,7 +157,7 @@ pub(super) struct RawScrape {
 
 #[derive(Debug, Default, Deserialize)]
 #[serde(default, deny_unknown_fields)]
-struct RawAuthorization {
+pub(super) struct RawAuthorization {
     r#type: Option<String>,
     credentials: Option<String>,
     credentials_file: Option<String>,
@@ -165,7 +165,7 @@ struct RawAuthorization {
 
 #[derive(Debug, Default, Deserialize)]
 #[serde(default, deny_unknown_fields)]
-struct RawBasicAuth {
+pub(super) struct RawBasicAuth {
     username: Option<String>,
     password: Option<String>,
     password_file: Option<String>,
@@ -304,7 +304,8 @@ impl RawTls {
     }
 }
 
-fn credentials(
+/// Checks `authorization` and `basic_auth`, of which there is one at most.
+pub(super) fn credentials(
     authorization: Option<RawAuthorization>,
     basic_auth: Option<RawBasicAuth>,
     context: &Context<'_>,
@@ -376,7 +377,11 @@ fn max_body_bytes(text: Option<String>) -> Result<usize, ScrapeError> {
     }
 }
 
-fn check_rules(key: &'static str, rules: Vec<RuleConfig>) -> Result<Vec<RuleConfig>, ScrapeError> {
+/// The rules, if all of them can be compiled.
+pub(super) fn check_rules(
+    key: &'static str,
+    rules: Vec<RuleConfig>,
+) -> Result<Vec<RuleConfig>, ScrapeError> {
     match Rules::new(&rules) {
         Ok(_compiled) => Ok(rules),
         Err(source) => Err(ScrapeError::Rules { key, source }),

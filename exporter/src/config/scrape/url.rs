@@ -10,7 +10,7 @@ use crate::{
 };
 
 /// The URL with its parameters; none if it is none.
-pub(super) fn url(
+pub(in crate::config) fn url(
     text: &str,
     params: &BTreeMap<String, Vec<String>>,
     context: &Context<'_>,
@@ -30,7 +30,7 @@ pub(super) fn url(
 }
 
 /// Whether there is something before the host, in a URL or in what was meant to be one.
-pub(super) fn has_user(text: &str) -> bool {
+pub(in crate::config) fn has_user(text: &str) -> bool {
     let rest = text.split_once("://").map_or(text, |(_, rest)| rest);
     let end = rest.find(['/', '?', '#']).unwrap_or(rest.len());
     rest.get(..end).is_some_and(|authority| authority.contains('@'))

@@ -41,6 +41,7 @@ pub(super) fn html(landing: &Landing, endpoint: &[Fact]) -> String {
         sources,
         targets_from,
         targets,
+        remote_write,
     } = landing;
     format!(
         "<!DOCTYPE html>\n<html lang=\"en\">\n<head>\n<meta charset=\"utf-8\">\n\
@@ -61,6 +62,7 @@ pub(super) fn html(landing: &Landing, endpoint: &[Fact]) -> String {
          <h2>Probes</h2>\n{probes}\
          <h2>Sources</h2>\n{sources}\
          <h2>Targets</h2>\n<p>{targets_from}.</p>\n{targets}\
+         {remote_write}\
          </body>\n</html>\n",
         node = Escaped(node_name),
         version = Escaped(version),
@@ -76,11 +78,21 @@ pub(super) fn html(landing: &Landing, endpoint: &[Fact]) -> String {
             &["source", "state", "last duration", "age", "last error"],
             sources.iter().map(source_row),
         ),
+        remote_write = remote_write_section(remote_write),
         targets = table(
             &["job", "state", "last duration", "age", "remark, or last error"],
             targets.iter().map(source_row),
         ),
     )
+}
+
+/// Nothing where nothing is pushed.
+fn remote_write_section(receivers: &[Fact]) -> String {
+    if receivers.is_empty() {
+        return String::new();
+    }
+    let receivers = table(&["receiver", "state"], receivers.iter().map(fact_row));
+    format!("<h2>Remote write</h2>\n{receivers}")
 }
 
 fn table(titles: &[&str], rows: impl Iterator<Item = String>) -> String {
@@ -183,7 +195,7 @@ mod tests {
     use expect_test::expect;
     use ring::digest::{SHA256, digest};
 
-    use super::{CONTENT_SECURITY_POLICY, STYLE, Span, html};
+    use super::{CONTENT_SECURITY_POLICY, STYLE, Span, html, remote_write_section};
     use crate::server::app::{
         Attachment, Fact, Landing, Outcome, ProbeState, SourceError, SourceRun, SourceState,
     };
@@ -219,22 +231,17 @@ mod tests {
             last_run,
             last_error,
         };
+        let bad = |name: &str, text: &str| {
+            vec![Fact { name: name.to_owned(), text: text.to_owned(), is_well: false }]
+        };
         Landing {
             version: "0.1.0".to_owned(),
             node_name: "<node> & \"co\"".to_owned(),
             kernel: "6.12.0-test".to_owned(),
             uptime: Duration::from_secs(3_700),
             busy: None,
-            configuration: vec![Fact {
-                name: "refused".to_owned(),
-                text: "<key>".to_owned(),
-                is_well: false,
-            }],
-            kubernetes: vec![Fact {
-                name: "pods forbidden".to_owned(),
-                text: "<no>".to_owned(),
-                is_well: false,
-            }],
+            configuration: bad("refused", "<key>"),
+            kubernetes: bad("pods forbidden", "<no>"),
             probes: vec![
                 probe(
                     "cpu_throttle",
@@ -257,7 +264,24 @@ mod tests {
             ],
             targets_from: "found".to_owned(),
             targets: vec![source("cadvisor", run(20, Outcome::Success), None)],
+            remote_write: Vec::new(),
         }
+    }
+
+    #[test]
+    fn receivers_are_shown_where_there_are_some() {
+        assert_eq!(remote_write_section(&[]), "");
+        let (name, text) = ("main".to_owned(), "last error: <no>".to_owned());
+        expect![[r#"
+            <h2>Remote write</h2>
+            <div class="wide">
+            <table>
+            <tr><th>receiver</th><th>state</th></tr>
+            <tr><td>main</td><td class="bad">last error: &lt;no&gt;</td></tr>
+            </table>
+            </div>
+        "#]]
+        .assert_eq(&remote_write_section(&[Fact { name, text, is_well: false }]));
     }
 
     #[test]
@@ -337,6 +361,7 @@ mod tests {
             uptime: Duration::ZERO,
             busy: None,
             configuration: Vec::new(),
+            remote_write: Vec::new(),
             kubernetes: Vec::new(),
             probes: Vec::new(),
             sources: Vec::new(),

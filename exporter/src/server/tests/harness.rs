@@ -129,6 +129,7 @@ impl App for TestApp {
             probes: vec![ProbeState { name: "cpu_throttle".to_owned(), attachment }],
             sources: Vec::new(),
             targets_from: String::new(),
+            remote_write: Vec::new(),
             targets: Vec::new(),
         }
     }

@@ -5,53 +5,38 @@
 
 pub mod config;
 pub mod error;
+pub mod link;
 
 mod body;
 mod tls;
 
-use std::{
-    path::Path,
-    time::{Duration, Instant},
-};
+use std::time::{Duration, Instant};
 
-use base64::{Engine as _, engine::general_purpose::STANDARD};
 use bytes::Bytes;
-use http_body_util::{BodyExt as _, Empty};
+use http_body_util::{BodyExt as _, Full};
 use hyper::{
     Method, Request, Response, StatusCode,
     body::Incoming,
     header::{
-        ACCEPT, ACCEPT_ENCODING, AUTHORIZATION, CONTENT_ENCODING, CONTENT_TYPE, HeaderName,
-        HeaderValue, USER_AGENT,
+        ACCEPT, ACCEPT_ENCODING, CONTENT_ENCODING, CONTENT_TYPE, HeaderName, HeaderValue,
+        USER_AGENT,
     },
 };
-use hyper_rustls::{FixedServerNameResolver, HttpsConnector, HttpsConnectorBuilder};
-use hyper_util::{
-    client::legacy::{Client as Pool, connect::HttpConnector},
-    rt::{TokioExecutor, TokioTimer},
-};
-use rustls::pki_types::ServerName;
-use tokio::{task, time};
+use tokio::time;
 
 use self::{
     body::Unpacker,
-    config::{ClientConfig, Compression, Credentials, Secret},
+    config::{ClientConfig, Compression},
     error::{FetchError, Phase},
+    link::Link,
 };
-use crate::files::{self, Stamp};
 
 /// The formats that are understood, as Prometheus 3 asks for them, without protobuf.
 const ACCEPTED: &str =
     "application/openmetrics-text;version=1.0.0;q=0.9,text/plain;version=0.0.4;q=0.8,*/*;q=0.1";
 
-/// How long a connection is kept for the next scrape.
-const IDLE_TIME: Duration = Duration::from_secs(150);
-
 /// Most bytes of the wire that are unpacked at once: gzip makes a thousand of one.
 const PIECE_BYTES: usize = 64 << 10;
-
-/// Largest file with a token or a password.
-const MAX_SECRET_BYTES: u64 = 64 << 10;
 
 const SCRAPE_TIMEOUT: HeaderName = HeaderName::from_static("x-prometheus-scrape-timeout-seconds");
 
@@ -59,7 +44,7 @@ const SCRAPE_TIMEOUT: HeaderName = HeaderName::from_static("x-prometheus-scrape-
 #[derive(Debug)]
 pub struct Client {
     config: ClientConfig,
-    pool: Option<(Stamp, HttpPool)>,
+    link: Link,
 }
 
 /// A page that is coming.
@@ -74,13 +59,11 @@ pub struct Answer {
     limit: Duration,
 }
 
-type HttpPool = Pool<HttpsConnector<HttpConnector>, Empty<Bytes>>;
-
 impl Client {
     /// A client that has not connected yet.
     #[must_use]
     pub fn new(config: ClientConfig) -> Self {
-        Self { config, pool: None }
+        Self { link: Link::new(config.clone(), 1), config }
     }
 
     /// Asks for the page, which must have come as a whole within this time.
@@ -100,8 +83,8 @@ impl Client {
     }
 
     async fn ask(&mut self, limit: Duration) -> Result<Response<Incoming>, FetchError> {
-        let authorization = self.prepare().await?;
-        let mut request = Request::new(Empty::new());
+        let ready = self.link.ready().await?;
+        let mut request = Request::new(Full::default());
         *request.method_mut() = Method::GET;
         *request.uri_mut() = self.config.url.clone();
         let encoding = match self.config.compression {
@@ -116,32 +99,7 @@ impl Client {
         if let Ok(seconds) = HeaderValue::from_str(&limit.as_secs_f64().to_string()) {
             headers.insert(SCRAPE_TIMEOUT, seconds);
         }
-        if let Some(authorization) = authorization {
-            headers.insert(AUTHORIZATION, authorization);
-        }
-        let Some((_, pool)) = &self.pool else {
-            // `prepare` makes it; without it nothing was connected.
-            return Err(FetchError::Connect("no connection was prepared".into()));
-        };
-        pool.request(request).await.map_err(FetchError::of_request)
-    }
-
-    /// Reads what is in files, and makes the pool of connections anew if one of them changed.
-    async fn prepare(&mut self) -> Result<Option<HeaderValue>, FetchError> {
-        let config = self.config.clone();
-        let known = self.pool.as_ref().map(|(stamp, _)| stamp.clone());
-        let read = task::spawn_blocking(move || {
-            let authorization = config.credentials.as_ref().map(authorization).transpose()?;
-            let stamp = tls::stamp(&config.tls);
-            let pool = if known.as_ref() == Some(&stamp) { None } else { Some(pool(&config)?) };
-            Ok::<_, FetchError>((authorization, pool.map(|pool| (stamp, pool))))
-        });
-        let (authorization, pool) =
-            read.await.map_err(|error| FetchError::Connect(error.into()))??;
-        if pool.is_some() {
-            self.pool = pool;
-        }
-        Ok(authorization)
+        ready.send(request).await
     }
 }
 
@@ -198,64 +156,6 @@ impl Answer {
 
 fn header<'a>(answer: &'a Response<Incoming>, name: &HeaderName) -> Option<&'a str> {
     answer.headers().get(name)?.to_str().ok()
-}
-
-fn pool(config: &ClientConfig) -> Result<HttpPool, FetchError> {
-    let tls = if config.url.scheme_str() == Some("https") {
-        tls::build(&config.tls)?
-    } else {
-        // Nothing is trusted, as nothing will be asked.
-        tls::build_unused()?
-    };
-    let builder = HttpsConnectorBuilder::new().with_tls_config(tls).https_or_http();
-    let name = config.tls.server_name.as_deref().map(|name| ServerName::try_from(name.to_owned()));
-    let connector = match name {
-        Some(Ok(name)) => {
-            builder.with_server_name_resolver(FixedServerNameResolver::new(name)).enable_http1()
-        }
-        Some(Err(_)) | None => builder.enable_http1(),
-    };
-    Ok(Pool::builder(TokioExecutor::new())
-        .pool_timer(TokioTimer::new())
-        .pool_idle_timeout(IDLE_TIME)
-        .pool_max_idle_per_host(1)
-        .build(connector.build()))
-}
-
-/// The header `Authorization`; reads files, and so blocks.
-fn authorization(credentials: &Credentials) -> Result<HeaderValue, FetchError> {
-    let (secret, text) = match credentials {
-        Credentials::Token { scheme, token } => (token, format!("{scheme} {}", reveal(token)?)),
-        Credentials::Basic { username, password } => {
-            let pair = STANDARD.encode(format!("{username}:{}", reveal(password)?));
-            (password, format!("Basic {pair}"))
-        }
-    };
-    let mut value = HeaderValue::try_from(text).map_err(|_control| bad(secret))?;
-    value.set_sensitive(true);
-    Ok(value)
-}
-
-fn reveal(secret: &Secret) -> Result<String, FetchError> {
-    let text = match secret {
-        Secret::Inline(text) => text.clone(),
-        Secret::File(path) => read_secret(path)?,
-    };
-    let text = text.trim();
-    if text.is_empty() { Err(bad(secret)) } else { Ok(text.to_owned()) }
-}
-
-fn read_secret(path: &Path) -> Result<String, FetchError> {
-    let on_error = |source| FetchError::Credentials { path: path.into(), source };
-    files::read_text(path, MAX_SECRET_BYTES).map_err(on_error)
-}
-
-fn bad(secret: &Secret) -> FetchError {
-    let path = match secret {
-        Secret::Inline(_) => "the configuration".to_owned(),
-        Secret::File(path) => path.display().to_string(),
-    };
-    FetchError::BadCredentials { path }
 }
 
 #[cfg(test)]

@@ -7,14 +7,14 @@ use std::{
 
 /// Numbers that differ from node to node; they need not be good ones.
 #[derive(Debug, Default)]
-pub(super) struct Jitter {
+pub(crate) struct Jitter {
     keys: RandomState,
     n_drawn: u64,
 }
 
 impl Jitter {
     /// A part of a span: between `least` and all of it.
-    pub(super) fn part_of(&mut self, whole: Duration, least: f64) -> Duration {
+    pub(crate) fn part_of(&mut self, whole: Duration, least: f64) -> Duration {
         self.n_drawn = self.n_drawn.wrapping_add(1);
         let drawn = u32::try_from(self.keys.hash_one(self.n_drawn) >> 32).unwrap_or(u32::MAX);
         let share = f64::from(drawn) / f64::from(u32::MAX);
@@ -24,32 +24,32 @@ impl Jitter {
 
 /// Waits that double from attempt to attempt, up to a cap.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Backoff {
+pub(crate) struct Backoff {
     first: Duration,
     most: Duration,
     n_failures: u32,
 }
 
 impl Backoff {
-    pub(super) fn new(first: Duration, most: Duration) -> Self {
+    pub(crate) fn new(first: Duration, most: Duration) -> Self {
         Self { first, most, n_failures: 0 }
     }
 
     /// The wait after one more failure.
-    pub(super) fn after_failure(&mut self, jitter: &mut Jitter) -> Duration {
+    pub(crate) fn after_failure(&mut self, jitter: &mut Jitter) -> Duration {
         let whole = grown(self.first, self.most, self.n_failures);
         self.n_failures = self.n_failures.saturating_add(1);
         jitter.part_of(whole, 0.5)
     }
 
     /// What was tried works.
-    pub(super) fn reset(&mut self) {
+    pub(crate) fn reset(&mut self) {
         self.n_failures = 0;
     }
 }
 
 /// `first`, doubled as many times as something failed before, at most `most`.
-pub(super) fn grown(first: Duration, most: Duration, n_failures: u32) -> Duration {
+pub(crate) fn grown(first: Duration, most: Duration, n_failures: u32) -> Duration {
     first.saturating_mul(1 << n_failures.min(16)).min(most)
 }
 

@@ -1,0 +1,202 @@
+//! What is pushed arrives at real receivers: each value once, in order, with the labels of the page.
+
+mod buffer;
+mod source;
+
+use std::{collections::BTreeSet, path::PathBuf};
+
+use podmeter_tests::{
+    cgroup::wait_for,
+    exporter::Exporter,
+    http::get,
+    receiver::{Kind, Labels, Receiver, Samples, page_samples, page_series},
+    tools::{podmeter, tool},
+};
+
+use self::source::{JOB, Source, assert_same};
+
+/// What a push of the source's series has beside its own labels.
+const MORE: &[(&str, &str)] =
+    &[("job", JOB), ("node", "n1"), ("instance", "n1"), ("cluster", "c1")];
+
+/// Pushes to that receiver each second.
+fn config(source: &Source, receiver: &Receiver, more: &str) -> String {
+    format!(
+        "node_name: n1\nkubernetes: {{ enabled: false }}\nexternal_labels: {{ cluster: c1 }}\n{}\
+         remote_write_interval: 1s\nremote_write: [{{ url: '{}'{more} }}]\n",
+        source.config(),
+        receiver.write_url(),
+    )
+}
+
+/// Waits for so many more pages.
+fn wait_for_pages(source: &Source, n_pages: usize) {
+    // Each has its own patience.
+    for _ in 0..n_pages {
+        let n_before = source.n_pages();
+        wait_for("a page is collected", || source.n_pages() > n_before);
+    }
+}
+
+/// A receiver of that kind, and the binary, if both are there.
+fn setup(kind: Kind) -> Option<(PathBuf, Receiver)> {
+    let variable = match kind {
+        Kind::Prometheus => "PODMETER_PROMETHEUS",
+        Kind::VictoriaMetrics => "PODMETER_VICTORIA_METRICS",
+    };
+    Some((podmeter()?, Receiver::start(kind, &tool(variable)?)))
+}
+
+/// Fails unless the receiver has each value of each page once, in order, with equal labels.
+fn assert_all_arrived(case: &str, source: &Source, receiver: &Receiver) -> Samples {
+    let selector = format!("{{job=\"{JOB}\",__name__!~\"up|scrape_.*|podmeter_.*\"}}");
+    let expected = source.expected(MORE);
+    let n_expected: usize = expected.values().map(Vec::len).sum();
+    let mut received = Samples::new();
+    let mut n_samples = 0;
+    // VictoriaMetrics shows what it has taken a moment later.
+    wait_for("as many samples as were given", || {
+        received = receiver.samples(&selector);
+        n_samples = received.values().map(Vec::len).sum();
+        n_samples >= n_expected
+    });
+    assert_same(receiver.kind(), &received, &expected);
+    let n_pages = source.n_pages();
+    println!("report: remote write | {case} | {n_pages} pages | {n_samples} samples, all equal");
+    received
+}
+
+/// Pushes some pages, ends by SIGTERM, and compares.
+fn check(kind: Kind, message: &str) {
+    let Some((binary, receiver)) = setup(kind) else { return };
+    let source = Source::start();
+    let more = format!(", protobuf_message: {message}");
+    let exporter = Exporter::start(&binary, &config(&source, &receiver, &more));
+    wait_for_pages(&source, 7);
+    let (status, log) = exporter.terminate();
+    assert!(status.success(), "{log}");
+    assert!(log.contains("all samples were sent"), "{log}");
+    let received = assert_all_arrived(&format!("{kind:?}, {message}"), &source, &receiver);
+    // All but the last are whole intervals apart, to the millisecond.
+    let times: Vec<i64> = received.values().next().unwrap().iter().map(|(time, _)| *time).collect();
+    let steps: Vec<i64> =
+        times.iter().zip(times.iter().skip(1)).map(|(one, next)| next - one).collect();
+    let (_last, steps) = steps.split_last().unwrap();
+    assert!(steps.iter().all(|step| step % 1000 == 0), "{times:?}");
+}
+
+#[test]
+fn prometheus_has_each_value_once_by_the_first_protocol() {
+    check(Kind::Prometheus, "prometheus.WriteRequest");
+}
+
+#[test]
+fn prometheus_has_each_value_once_by_the_second_protocol() {
+    check(Kind::Prometheus, "io.prometheus.write.v2.Request");
+}
+
+#[test]
+fn victoria_metrics_has_each_value_once() {
+    check(Kind::VictoriaMetrics, "prometheus.WriteRequest");
+}
+
+/// The receiver ends for so long, and is there again.
+fn check_outage(kind: Kind, seconds: usize, more: &str) {
+    let Some((binary, mut receiver)) = setup(kind) else { return };
+    let source = Source::start();
+    let exporter = Exporter::start(&binary, &config(&source, &receiver, more));
+    wait_for_pages(&source, 3);
+    receiver.stop();
+    wait_for_pages(&source, seconds);
+    let page = own_page(&exporter);
+    assert!(number(&page, "podmeter_remote_write_retries_total") > 0.0, "{page}");
+    assert!(number(&page, "podmeter_remote_write_pending_samples") > 0.0, "{page}");
+    receiver.start_again();
+    wait_for_pages(&source, 3);
+    let (_, log) = exporter.terminate();
+    assert!(log.contains("all samples were sent"), "{log}");
+    assert!(log.contains("the receiver takes nothing; it is sent again"), "{log}");
+    assert_all_arrived(&format!("{kind:?}, away for {seconds} s{more}"), &source, &receiver);
+}
+
+#[test]
+fn prometheus_is_away_for_a_minute_and_misses_nothing() {
+    check_outage(Kind::Prometheus, 60, "");
+}
+
+#[test]
+fn victoria_metrics_is_away_and_misses_nothing() {
+    check_outage(Kind::VictoriaMetrics, 6, "");
+}
+
+#[test]
+fn shards_keep_the_order_of_each_series() {
+    let more = ", queue_config: { min_shards: 3, max_shards: 4, max_samples_per_send: 10 }";
+    check_outage(Kind::Prometheus, 5, more);
+}
+
+/// Podmeter's own counters, without asking the target.
+fn own_page(exporter: &Exporter) -> String {
+    get(&exporter.url("/metrics?collect[]=podmeter"), &[]).text().to_owned()
+}
+
+/// The sum of a family's series.
+fn number(page: &str, family: &str) -> f64 {
+    let samples = page_samples(page);
+    let series = samples.iter().filter(|(labels, _)| labels["__name__"] == family);
+    series.map(|(_, value)| value).sum()
+}
+
+#[test]
+fn a_series_that_is_gone_ends_at_once_in_prometheus() {
+    let Some((binary, receiver)) = setup(Kind::Prometheus) else { return };
+    let source = Source::start();
+    let _exporter = Exporter::start(&binary, &config(&source, &receiver, ""));
+    let blinking = "level{of=\"blinking\"}";
+    for _ in 0..2 {
+        wait_for("it is there", || receiver.n_series(blinking) == 1);
+        // Prometheus itself would show a series without a stale marker for five minutes.
+        wait_for("it is gone", || receiver.n_series(blinking) == 0);
+    }
+    assert_eq!(receiver.n_series("level{of=\"less\"}"), 1);
+}
+
+#[test]
+fn what_arrives_is_what_the_page_shows() {
+    let Some((binary, receiver)) = setup(Kind::Prometheus) else { return };
+    let source = Source::start();
+    let exporter = Exporter::start(&binary, &config(&source, &receiver, ""));
+    wait_for_pages(&source, 2);
+    // The counters of the first request are on the second page.
+    let _first = get(&exporter.url("/metrics"), &[]);
+    let page = get(&exporter.url("/metrics"), &[]);
+    let mut shown = page_series(page.text());
+    // What a scrape of the page would have put on it.
+    shown = shown
+        .into_iter()
+        .map(|mut labels| {
+            labels.entry("job".into()).or_insert_with(|| "podmeter".into());
+            labels.entry("instance".into()).or_insert_with(|| "n1".into());
+            labels
+        })
+        .collect();
+    let changes = |labels: &Labels| {
+        // It blinks, and cgroups come and go on a machine with other tests.
+        labels.get("of").is_some_and(|of| of == "blinking") || labels.contains_key("cgroup")
+    };
+    let mut received = BTreeSet::new();
+    let not_in = |these: &BTreeSet<Labels>, those: &BTreeSet<Labels>| -> Vec<Labels> {
+        these.difference(those).filter(|labels| !changes(labels)).cloned().collect()
+    };
+    // What is pushed waits for the pages of five seconds.
+    for _ in 0..20 {
+        wait_for_pages(&source, 1);
+        received = receiver.samples("{__name__!=\"\"}").into_keys().collect();
+        if not_in(&shown, &received).is_empty() {
+            break;
+        }
+    }
+    let (missing, more) = (not_in(&shown, &received), not_in(&received, &shown));
+    assert!(missing.is_empty() && more.is_empty(), "missing: {missing:#?}\nmore: {more:#?}");
+    assert!(shown.iter().any(|labels| labels["__name__"] == "podmeter_remote_write_samples_total"));
+}
