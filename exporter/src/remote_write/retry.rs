@@ -36,7 +36,7 @@ mod tests {
         check("Sun, 06 Nov 1994 08:49:37 GMT", Some(0));
         check("Sun, 06 Nov 1994 08:50:07 GMT", Some(30));
         check("Sun, 06 Nov 1994 08:49:00 GMT", Some(0));
-        check("Fri, 31 Dec 2199 23:59:59 GMT", Some(MOST.as_secs()));
+        check("Tue, 31 Dec 2199 23:59:59 GMT", Some(MOST.as_secs()));
         for none in ["", "-1", "soon", "1.5"] {
             check(none, None);
         }

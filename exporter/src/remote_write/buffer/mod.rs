@@ -139,6 +139,10 @@ impl Buffer {
             Some((number, _)) => number + 1,
             None => 0,
         };
+        if !self.segments.contains_key(&number) {
+            // The file before had to stay for as long as it was the last one.
+            self.remove_done().map_err(on_error.clone())?;
+        }
         while self.n_bytes() + n_bytes + 64 > self.size_limit || self.n_waiting() >= MAX_RECORDS {
             let Some((oldest, segment)) = self.segments.pop_first() else { break };
             dropped.push(oldest);
@@ -176,6 +180,12 @@ impl Buffer {
             segment.remove()?;
         }
         marked
+    }
+
+    /// Removes the files that have nothing that waits.
+    fn remove_done(&mut self) -> io::Result<()> {
+        let is_done = |_number: &u64, segment: &mut Segment| segment.n_waiting == 0;
+        self.segments.extract_if(.., is_done).try_for_each(|(_, segment)| segment.remove())
     }
 
     /// How many bytes the files have.
