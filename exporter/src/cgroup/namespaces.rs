@@ -31,6 +31,9 @@ const REPEATED_LOOKS: usize = 128;
 
 /// The host's first process.
 const HOST_PROCESS: &str = "1";
+/// This one. Where the first process may not be looked at, its namespace stands for the host's, in which Podmeter is run;
+/// without one, the host's would be that of the first cgroup that has a process in it.
+const OWN_PROCESS: &str = "self";
 
 /// Bytes of `cgroup.procs` that are enough for its first line.
 const FIRST_LINE_BYTES: u64 = 32;
@@ -38,7 +41,7 @@ const FIRST_LINE_BYTES: u64 = 32;
 /// The network namespaces of cgroups at one moment.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct NetworkNamespaces {
-    /// That of the host's first process.
+    /// That of the host's first process, or of this one.
     host: Option<NetworkNamespaceId>,
     /// Of each cgroup that was looked at; none for one without processes.
     of_cgroups: BTreeMap<CgroupId, Option<NetworkNamespaceId>>,
@@ -115,9 +118,11 @@ impl NamespaceFinder {
         self.cursor = again.last().map_or(CgroupId(0), |entry| entry.id);
         let cgroups: Vec<_> = new.into_iter().chain(again).collect();
         let processes = cgroups.iter().map(|entry| self.process_of(&entry.path));
-        let mut namespaces = self.look_at([Some(HOST_PROCESS.into())].into_iter().chain(processes));
+        let of_host = [HOST_PROCESS, OWN_PROCESS].map(|process| Some(process.into()));
+        let mut namespaces = self.look_at(of_host.into_iter().chain(processes));
         let mut found = NetworkNamespaces::clone(&self.found);
-        found.host = namespaces.next().flatten().or(found.host);
+        let [host, own] = [(); 2].map(|()| namespaces.next().flatten());
+        found.host = host.or(found.host).or(own);
         found.of_cgroups.retain(|id, _| tree.get(*id).is_some());
         for (entry, namespace) in cgroups.into_iter().zip(namespaces) {
             let known = found.of_cgroups.entry(entry.id).or_default();
@@ -182,7 +187,8 @@ fn parse(link: &str) -> Option<NetworkNamespaceId> {
 #[cfg(test)]
 mod tests {
     use std::{
-        collections::HashMap, fs, os::unix::fs::symlink, path::Path, sync::Arc, time::Instant,
+        collections::HashMap, fmt::Display, fs, os::unix::fs::symlink, path::Path, sync::Arc,
+        time::Instant,
     };
 
     use super::{NamespaceFinder, NamespaceUse, REPEATED_LOOKS, parse};
@@ -194,7 +200,7 @@ mod tests {
 
     const HOST: u64 = 4_026_531_840;
 
-    fn add_process(dir: &Path, pid: u32, namespace: u64) {
+    fn add_process(dir: &Path, pid: impl Display, namespace: u64) {
         let namespaces = dir.join(format!("proc/{pid}/ns"));
         fs::create_dir_all(&namespaces).unwrap();
         let link = namespaces.join("net");
@@ -257,6 +263,17 @@ mod tests {
             (1..).zip(cgroups).map(|(id, path)| (id, path, State::Live)).collect();
         let mut finder = finder_in(dir);
         assert_eq!(found(&mut finder, &tree(&numbered)), (Some(HOST), vec![(2, 7)]));
+    }
+
+    #[test]
+    fn the_host_is_where_the_first_process_is_or_else_this_one() {
+        let dir = tempfile::tempdir().unwrap();
+        let dir = dir.path();
+        add_process(dir, "self", HOST);
+        let mut finder = finder_in(dir);
+        assert_eq!(found(&mut finder, &tree(&[])), (Some(HOST), vec![]));
+        add_process(dir, 1, 7);
+        assert_eq!(found(&mut finder, &tree(&[])), (Some(7), vec![]));
     }
 
     #[test]
