@@ -20,11 +20,14 @@ impl Exposition {
 
     /// Reads a page, or says what is wrong with it.
     pub fn try_parse(text: &str) -> Result<Self, String> {
+        if !text.ends_with('\n') {
+            return Err("it ends within a line".into());
+        }
         let mut page = Self::default();
         for line in text.lines() {
             page.line(line).map_err(|what| format!("{what}: {line}"))?;
         }
-        if text.ends_with('\n') { Ok(page) } else { Err("it ends within a line".into()) }
+        Ok(page)
     }
 
     fn line(&mut self, line: &str) -> Result<(), &'static str> {
