@@ -5,6 +5,7 @@
 
 mod descs;
 mod kubernetes;
+mod register;
 mod remote_write;
 mod targets;
 
@@ -16,20 +17,21 @@ use std::{
 };
 
 use prometheus::{
-    CounterVec, Gauge, GaugeVec, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Opts, Registry,
-    core::{Collector, MetricVec, MetricVecBuilder},
+    CounterVec, Gauge, GaugeVec, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Registry,
+    core::{Collector as _, MetricVec, MetricVecBuilder},
     proto::{MetricFamily, MetricType},
 };
 
 pub use self::descs::METRICS;
 use self::{
-    kubernetes::KubernetesMetrics, remote_write::RemoteWriteMetrics, targets::TargetMetrics,
+    kubernetes::KubernetesMetrics, register::Register, remote_write::RemoteWriteMetrics,
+    targets::TargetMetrics,
 };
 use crate::{
     attribution::kubernetes::KubernetesStatus,
     demand::Demand,
     labelling::relay::{Counts, DropReason},
-    metric::{Desc, Family, Sample, Value},
+    metric::{Family, Sample, Value},
     page::Page,
     remote_write::status::EndpointStatus,
     source::{
@@ -99,7 +101,7 @@ impl SelfMetrics {
     /// Registers everything; fails only if two metrics had one name, which a test rules out.
     pub fn new(version: &str) -> Result<Self, TelemetryError> {
         let registry = Registry::new();
-        let register = Register(&registry);
+        let register = Register::of(&registry);
         let build_info = register.int_gauges(&descs::BUILD_INFO)?;
         build_info.with_label_values(&[version]).set(1);
         let web_config_good = register.int_gauge(&descs::WEB_CONFIG_GOOD)?;
@@ -143,7 +145,7 @@ impl SelfMetrics {
     pub fn follow_kubernetes(&self, is_asked: bool) -> Result<(), TelemetryError> {
         let mut metrics = self.kubernetes.write().unwrap_or_else(PoisonError::into_inner);
         match (is_asked, metrics.take()) {
-            (true, None) => *metrics = Some(KubernetesMetrics::new(&Register(&self.registry))?),
+            (true, None) => *metrics = Some(KubernetesMetrics::new(&Register::of(&self.registry))?),
             (true, known) => *metrics = known,
             (false, Some(known)) => known.unregister(&self.registry)?,
             (false, None) => {}
@@ -361,47 +363,6 @@ fn family(family: &MetricFamily) -> Option<Family> {
         })
         .collect();
     Some(Family { desc, samples })
-}
-
-struct Register<'a>(&'a Registry);
-
-impl Register<'_> {
-    fn gauges(&self, desc: &Desc) -> Result<GaugeVec, prometheus::Error> {
-        self.add(GaugeVec::new(opts(desc), desc.labels)?)
-    }
-
-    fn gauge(&self, desc: &Desc) -> Result<Gauge, prometheus::Error> {
-        self.add(Gauge::with_opts(opts(desc))?)
-    }
-
-    fn int_gauges(&self, desc: &Desc) -> Result<IntGaugeVec, prometheus::Error> {
-        self.add(IntGaugeVec::new(opts(desc), desc.labels)?)
-    }
-
-    fn int_gauge(&self, desc: &Desc) -> Result<IntGauge, prometheus::Error> {
-        self.add(IntGauge::with_opts(opts(desc))?)
-    }
-
-    fn counters(&self, desc: &Desc) -> Result<IntCounterVec, prometheus::Error> {
-        self.add(IntCounterVec::new(opts(desc), desc.labels)?)
-    }
-
-    fn float_counters(&self, desc: &Desc) -> Result<CounterVec, prometheus::Error> {
-        self.add(CounterVec::new(opts(desc), desc.labels)?)
-    }
-
-    fn counter(&self, desc: &Desc) -> Result<IntCounter, prometheus::Error> {
-        self.add(IntCounter::with_opts(opts(desc))?)
-    }
-
-    fn add<C: Collector + Clone + 'static>(&self, collector: C) -> Result<C, prometheus::Error> {
-        self.0.register(Box::new(collector.clone()))?;
-        Ok(collector)
-    }
-}
-
-fn opts(desc: &Desc) -> Opts {
-    Opts::new(desc.name, desc.help)
 }
 
 #[cfg(test)]
