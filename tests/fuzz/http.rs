@@ -247,6 +247,7 @@ impl App for Fuzzed {
             sources: Vec::new(),
             targets_from: String::new(),
             targets: Vec::new(),
+            remote_write: Vec::new(),
         }
     }
 
