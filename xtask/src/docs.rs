@@ -41,8 +41,8 @@ pub(crate) fn expectations(setup: &Setup, filter: &str, mode: Mode) -> Result<()
         Mode::Write => command.env(UPDATE, "1"),
     };
     let count = test::counted(&mut command)?;
-    if count.n_failed > 0 {
-        bail!("{} tests of {filter} failed", count.n_failed);
+    if !count.failures.is_empty() {
+        bail!("{} tests of {filter} failed", count.failures.len());
     }
     if count.n_passed == 0 {
         bail!("no test's name contains {filter}");

@@ -15,7 +15,10 @@ use std::{
 
 use anyhow::{Context as _, Result, bail};
 
-use super::{Count, Options};
+use super::{
+    Options,
+    count::{Count, last_lines},
+};
 use crate::{cargo, console};
 
 /// As `tests/fuzz/main.rs` has them.
@@ -76,7 +79,7 @@ fn said(target: &str, outcome: Result<String>, count: &mut Count) {
         Err(error) => {
             console::say(&format!("test fuzz::{target} ... FAILED"));
             console::note(&format!("{error:#}"));
-            count.n_failed += 1;
+            count.fail(&format!("fuzz::{target}"), &format!("{error:#}"));
         }
     }
 }
@@ -109,7 +112,11 @@ fn one(program: &Path, target: &str, dir: &Path) -> Result<String> {
     let said = fs::read(&log).with_context(|| format!("failed to read {}", log.display()))?;
     let said = String::from_utf8_lossy(&said);
     if !status.success() {
-        bail!("{target} ended with {status}; the end of {}:\n{}", log.display(), last_lines(&said));
+        bail!(
+            "{target} ended with {status}; the end of {}:\n{}",
+            log.display(),
+            last_lines(&said, N_SHOWN_LINES)
+        );
     }
     summary(&said).with_context(|| format!("{} does not say how it ended", log.display()))
 }
@@ -123,26 +130,14 @@ fn summary(said: &str) -> Option<String> {
     Some(format!("{n_inputs} inputs, {n_branches} branches"))
 }
 
-fn last_lines(said: &str) -> String {
-    let lines: Vec<&str> = said.lines().collect();
-    lines.get(lines.len().saturating_sub(N_SHOWN_LINES)..).unwrap_or_default().join("\n")
-}
-
 #[cfg(test)]
 mod tests {
-    use super::{last_lines, summary};
+    use super::summary;
 
     #[test]
     fn the_last_line_of_all_says_how_much_was_tried() {
         let said = "#2\tINITED cov: 3 ft: 4\n#5842\tDONE   cov: 4298 ft: 20962 corp: 526/1244Kb lim: 9\nDone 5842 runs\n";
         assert_eq!(summary(said).as_deref(), Some("5842 inputs, 4298 branches"));
         assert_eq!(summary("#2\tINITED cov: 3\n"), None);
-    }
-
-    #[test]
-    fn a_long_text_is_shown_from_its_end() {
-        let shown = last_lines(&("old\n".to_owned() + &"new\n".repeat(60)));
-        assert!(shown.starts_with("new\n") && shown.ends_with("\nnew"), "{shown}");
-        assert_eq!(last_lines("a\nb\n"), "a\nb");
     }
 }

@@ -45,9 +45,7 @@ pub(crate) struct Output {
 impl Output {
     /// Reads one line, and gives the verdict that it ends.
     pub(crate) fn line(&mut self, line: &str) -> Option<(String, Verdict)> {
-        if let Some(report) = line.strip_prefix("report: ") {
-            self.reports.push(report.trim().into());
-        }
+        self.reports.extend(report(line).map(Into::into));
         if let Some(name) =
             line.strip_prefix("---- ").and_then(|rest| rest.strip_suffix(" stdout ----"))
         {
@@ -115,6 +113,11 @@ impl Output {
         self.verdicts.insert(name.clone(), verdict);
         (name, verdict)
     }
+}
+
+/// What a line `report: …` reports.
+pub(crate) fn report(line: &str) -> Option<&str> {
+    line.strip_prefix("report: ").map(str::trim)
 }
 
 /// The number before a word, as in `3 passed; 1 failed`.

@@ -1,5 +1,6 @@
 //! `cargo xtask test`: runs the parts of the tests, says how long each took, and counts at the end.
 
+pub(crate) mod count;
 mod fuzz;
 pub(crate) mod libtest;
 pub(crate) mod report;
@@ -16,6 +17,7 @@ use std::{
 
 use anyhow::{Context as _, Result, bail};
 
+use self::count::Count;
 use crate::{
     cargo::{self, Build},
     console, image, lint, process,
@@ -72,20 +74,6 @@ pub(crate) struct Options {
     record: bool,
 }
 
-/// The verdicts of one part or more.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(crate) struct Count {
-    pub(crate) n_passed: usize,
-    pub(crate) n_failed: usize,
-}
-
-impl Count {
-    pub(crate) fn add(&mut self, other: Self) {
-        self.n_passed += other.n_passed;
-        self.n_failed += other.n_failed;
-    }
-}
-
 /// `cargo xtask test`.
 pub(crate) fn run(options: &Options) -> Result<()> {
     let guests = matrix::guests(&options.kernels, options.variant);
@@ -97,22 +85,21 @@ pub(crate) fn run(options: &Options) -> Result<()> {
         let start = Instant::now();
         let count = run().unwrap_or_else(|error| {
             console::note(&format!("{error:#}"));
-            Count { n_passed: 0, n_failed: 1 }
+            Count::failed(name, &format!("{error:#}"))
         });
-        let Count { n_passed, n_failed } = count;
         let seconds = start.elapsed().as_secs_f64();
-        console::say(&format!("== {name}: {n_passed} passed, {n_failed} failed ({seconds:.1} s)"));
-        total.add(count);
-        if n_failed > 0 {
+        console::say(&format!("== {name}: {} ({seconds:.1} s)", count.summary()));
+        if !count.failures.is_empty() {
             failed.push(name.to_owned());
         }
+        total.add(count);
     };
     let all = options.part == Part::All;
     let wanted = |part: Part| all || options.part == part;
     if all {
-        part("fmt", &mut || lint::format().map(|()| ONE_PASSED));
-        part("tidy", &mut || tidy::run().map(|()| ONE_PASSED));
-        part("clippy", &mut || lint::clippy().map(|()| ONE_PASSED));
+        part("fmt", &mut || lint::format().map(|()| Count::passed(1)));
+        part("tidy", &mut || tidy::run().map(|()| Count::passed(1)));
+        part("clippy", &mut || lint::clippy().map(|()| Count::passed(1)));
     }
     if wanted(Part::Unit) {
         part("unit", &mut || unit(options));
@@ -143,14 +130,13 @@ pub(crate) fn run(options: &Options) -> Result<()> {
         let results = if options.record { Results::Record } else { Results::Print };
         part("vm", &mut || vm::run(&setup, &guests, filter, results));
     }
-    console::say(&format!("{} passed, {} failed", total.n_passed, total.n_failed));
-    if total.n_failed > 0 {
+    console::pass_on(&total.details());
+    console::say(&total.summary());
+    if !failed.is_empty() {
         bail!("failed: {}", failed.join(", "));
     }
     Ok(())
 }
-
-pub(crate) const ONE_PASSED: Count = Count { n_passed: 1, n_failed: 0 };
 
 /// The environment in which tests find what they run and compare with.
 pub(crate) fn environment(command: &mut Command, setup: &Setup, podmeter: &Path) {
@@ -210,11 +196,18 @@ const AS_ROOT: [&str; 4] = ["kernel::", "cluster::", "image::", "faults::"];
 
 fn page(setup: &Setup, options: &Options) -> Result<Count> {
     let podmeter = cargo::build_podmeter(Build::Debug)?;
-    let mut command = cargo::cargo();
-    command.args(["test", "--package", "podmeter-tests", "--no-fail-fast", "--"]);
-    command.args(AS_ROOT.iter().flat_map(|module| ["--skip", module])).args(&options.filter);
-    environment(&mut command, setup, &podmeter);
-    counted(&mut command)
+    counted_twice(|again| {
+        let mut command = cargo::cargo();
+        command.args(["test", "--package", "podmeter-tests", "--no-fail-fast", "--"]);
+        match again {
+            Some(names) => command.arg("--exact").args(names),
+            None => command
+                .args(AS_ROOT.iter().flat_map(|module| ["--skip", module]))
+                .args(&options.filter),
+        };
+        environment(&mut command, setup, &podmeter);
+        Ok(command)
+    })
 }
 
 /// Runs the tests of one module as root, one after the other.
@@ -247,20 +240,37 @@ fn as_root(
     variables: &[(&str, OsString)],
 ) -> Result<Count> {
     let tests = cargo::build_tests(Build::Debug)?;
-    let Some(mut command) = process::as_root(&tests) else {
-        let part = module.trim_end_matches(':');
-        bail!(
-            "{part} tests need root, and sudo wants a password: run \
-             `sudo --preserve-env cargo xtask test {part}`"
-        );
-    };
-    // Cargo runs tests in the folder of their package.
-    command.current_dir(cargo::root().join("tests"));
-    let filter = options.filter.as_deref().unwrap_or(module);
-    command.args([filter, n_at_once, "--show-output"]);
-    environment(&mut command, setup, podmeter);
-    command.envs(variables.iter().map(|(name, value)| (name, value)));
-    counted(&mut command)
+    counted_twice(|again| {
+        let Some(mut command) = process::as_root(&tests) else {
+            let part = module.trim_end_matches(':');
+            bail!(
+                "{part} tests need root, and sudo wants a password: run \
+                 `sudo --preserve-env cargo xtask test {part}`"
+            );
+        };
+        // Cargo runs tests in the folder of their package.
+        command.current_dir(cargo::root().join("tests"));
+        match again {
+            Some(names) => command.arg("--exact").args(names),
+            None => command.arg(options.filter.as_deref().unwrap_or(module)),
+        };
+        command.args([n_at_once, "--show-output"]);
+        environment(&mut command, setup, podmeter);
+        command.envs(variables.iter().map(|(name, value)| (name, value)));
+        Ok(command)
+    })
+}
+
+/// Runs tests of a whole, on a machine that others share: the few that fail once more, alone (docs/decisions/0022). The
+/// command is that for all tests, or for those with exactly these names.
+fn counted_twice(command: impl Fn(Option<&[String]>) -> Result<Command>) -> Result<Count> {
+    let mut count = counted(&mut command(None)?)?;
+    let names = count.to_run_again();
+    if !names.is_empty() {
+        console::say(&format!("== again: {}", names.join(", ")));
+        count.settle(&counted(&mut command(Some(&names))?)?);
+    }
+    Ok(count)
 }
 
 /// Runs tests on this terminal and counts their verdicts.
@@ -286,10 +296,11 @@ pub(crate) fn counted(command: &mut Command) -> Result<Count> {
     if !output.reports.is_empty() {
         console::say(&format!("reports:\n{}", report::table(&output.reports).trim_end()));
     }
-    let mut count = Count { n_passed: output.n_passed, n_failed: output.n_failed };
-    if !status.success() && count.n_failed == 0 {
-        console::note(&format!("{} ended with {status}", process::line(command)));
-        count.n_failed = 1;
+    let mut count = Count::of(&output);
+    if !status.success() && count.failures.is_empty() {
+        let said = format!("{} ended with {status}", process::line(command));
+        console::note(&said);
+        count.fail("a binary of tests", &said);
     }
     Ok(count)
 }

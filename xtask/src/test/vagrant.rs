@@ -2,7 +2,7 @@
 
 use anyhow::Result;
 
-use super::{Count, ONE_PASSED};
+use super::count::Count;
 use crate::{cargo, console, process, setup::Setup};
 
 /// `vagrant validate`, or nothing where there is no Vagrant, after saying so.
@@ -20,5 +20,5 @@ pub(super) fn validate(setup: &Setup) -> Result<Count> {
         .env("VAGRANT_HOME", setup.cache.path("vagrant"))
         .env("VAGRANT_DOTFILE_PATH", setup.cache.path("vagrant/workspace"));
     process::run(&mut command)?;
-    Ok(ONE_PASSED)
+    Ok(Count::passed(1))
 }

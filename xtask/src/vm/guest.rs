@@ -20,7 +20,7 @@ use super::{
 use crate::{
     console,
     test::{
-        Count,
+        count::Count,
         libtest::{self, Verdict},
     },
 };
@@ -57,11 +57,40 @@ pub(crate) struct Ran {
     pub(crate) reports: Vec<String>,
 }
 
-/// Boots a guest, prints its verdicts, and counts them.
+/// Boots a guest and counts its verdicts; the few tests that fail run once more, alone, in a guest of their own
+/// (docs/decisions/0022).
 pub(crate) fn run(bench: &Bench, planned: Planned) -> Result<Ran> {
+    let name = format!("{} {}", planned.kernel.release, planned.guest.variant.name);
+    let (mut count, output) = boot(bench, &planned, &planned.tests, &name)?;
+    let again: BTreeSet<String> = count.to_run_again().into_iter().collect();
+    let mut reports = output.reports;
+    if !again.is_empty() {
+        let (second, output_again) = boot(bench, &planned, &again, &format!("{name} again"))?;
+        count.settle(&second);
+        // A test that failed may have reported what its second run contradicts.
+        let of_failed: Vec<&str> = again
+            .iter()
+            .filter_map(|test| output.captured.get(test))
+            .flat_map(|said| said.lines().filter_map(libtest::report))
+            .collect();
+        reports.retain(|report| !of_failed.contains(&report.as_str()));
+        reports.extend(output_again.reports);
+    }
+    for failure in count.failures.iter_mut().chain(&mut count.flaky) {
+        failure.name = format!("{name} {}", failure.name);
+    }
+    let Planned { guest, kernel: Kernel { release, .. }, .. } = planned;
+    Ok(Ran { release, guest, count, reports })
+}
+
+/// Boots a guest with these tests and prints its verdicts.
+fn boot(
+    bench: &Bench,
+    planned: &Planned,
+    tests: &BTreeSet<String>,
+    name: &str,
+) -> Result<(Count, libtest::Output)> {
     let start = Instant::now();
-    let release = &planned.kernel.release;
-    let name = format!("{release} {}", planned.guest.variant.name);
     let file = |suffix: &str| bench.logs.join(format!("{}.{suffix}", name.replace(' ', ".")));
     let files = Files {
         initramfs: file("initramfs.cpio"),
@@ -77,7 +106,7 @@ pub(crate) fn run(bench: &Bench, planned: Planned) -> Result<Ran> {
         programs: &bench.programs,
         modules: &modules,
         variant: planned.guest.variant,
-        names: &planned.tests,
+        names: tests,
     };
     fs::write(&files.initramfs, initramfs::build(&contents)?)
         .context("failed to write the initramfs")?;
@@ -102,24 +131,22 @@ pub(crate) fn run(bench: &Bench, planned: Planned) -> Result<Ran> {
     for file in [&files.initramfs, &files.disk] {
         fs::remove_file(file).with_context(|| format!("failed to remove {}", file.display()))?;
     }
-    let count = judge(&planned.tests, &name, &output, &end);
+    let count = judge(tests, name, &output, &end);
     if end == End::Early || matches!(end, End::Killed(_)) {
         show_console(&files.console);
     }
-    if count.n_failed > 0 {
+    if !count.failures.is_empty() {
         let (log, console_log) = (log_path.display(), files.console.display());
         console::say(&format!("{name}: logs: {log} and {console_log}"));
     }
     console::say(&format!(
-        "{name}: {} passed, {} failed ({}, {:.1} s, of which the boot took {:.1} s)",
-        count.n_passed,
-        count.n_failed,
+        "{name}: {} ({}, {:.1} s, of which the boot took {:.1} s)",
+        count.summary(),
         if bench.accelerator == Accelerator::Kvm { "KVM" } else { "no KVM" },
         start.elapsed().as_secs_f64(),
         clock.booted.unwrap_or_default().as_secs_f64()
     ));
-    let Planned { guest, kernel: Kernel { release, .. }, .. } = planned;
-    Ok(Ran { release, guest, count, reports: output.reports })
+    Ok((count, output))
 }
 
 /// Where the time of a guest goes.
@@ -156,12 +183,11 @@ fn judge(tests: &BTreeSet<String>, guest: &str, output: &libtest::Output, end: &
             Some(Verdict::Passed) => count.n_passed += 1,
             Some(Verdict::Ignored) => {}
             Some(Verdict::Failed) => {
-                count.n_failed += 1;
                 let captured = output.captured.get(name).map_or("(no output)", String::as_str);
                 console::say(&format!("---- {guest}  {name}\n{}", captured.trim_end()));
+                count.fail(name, captured);
             }
             None => {
-                count.n_failed += 1;
                 let running = output.running.as_ref() == Some(name);
                 let what = if running {
                     "was running when the guest ended"
@@ -169,13 +195,15 @@ fn judge(tests: &BTreeSet<String>, guest: &str, output: &libtest::Output, end: &
                     "was not seen to end"
                 };
                 console::say(&format!("{guest}  {name}  NO VERDICT: it {what}"));
+                count.fail(name, &format!("no verdict: it {what}"));
             }
         }
     }
     match end {
-        End::Finished { exit_status } if *exit_status != 0 && count.n_failed == 0 => {
-            count.n_failed += 1;
-            console::say(&format!("{guest}: the test binary ended with {exit_status}"));
+        End::Finished { exit_status } if *exit_status != 0 && count.failures.is_empty() => {
+            let said = format!("the test binary ended with {exit_status}");
+            console::say(&format!("{guest}: {said}"));
+            count.fail("the test binary", &said);
         }
         End::Finished { .. } => {}
         End::Early => console::say(&format!("{guest}: the guest ended before the tests did")),

@@ -29,7 +29,7 @@ use crate::{
     cargo::{self, Build},
     console, process,
     setup::{self, Setup, packages},
-    test::{Count, report},
+    test::{count::Count, report},
 };
 
 /// How many guests run at a time. Two of them took 78 and 89 s at once and 140 and 142 s one after the other, with 2 cores
@@ -71,7 +71,7 @@ pub(crate) fn run(
         record::record(&ran)?;
     }
     let mut total = Count::default();
-    for ran in &ran {
+    for ran in ran {
         total.add(ran.count);
     }
     Ok(total)

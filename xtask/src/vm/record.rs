@@ -18,7 +18,8 @@ pub(crate) fn record(ran: &[Ran]) -> Result<()> {
     let path = cargo::root().join(FILE);
     // There is no file before the first record.
     let before = fs::read_to_string(&path).unwrap_or_default();
-    let (good, bad): (Vec<&Ran>, Vec<&Ran>) = ran.iter().partition(|ran| ran.count.n_failed == 0);
+    let (good, bad): (Vec<&Ran>, Vec<&Ran>) =
+        ran.iter().partition(|ran| ran.count.failures.is_empty());
     for Ran { release, guest, .. } in bad {
         console::note(&format!("{release} {} failed, and is not recorded", guest.variant.name));
     }
@@ -62,14 +63,14 @@ fn release_of(line: &str) -> &str {
 #[cfg(test)]
 mod tests {
     use super::{super::matrix, HEAD, Ran, merged};
-    use crate::test::Count;
+    use crate::test::count::Count;
 
     fn ran(release: &str, kernel: &str, reports: &[&str]) -> Ran {
         let variant = matrix::variant("v2").unwrap();
         Ran {
             release: release.into(),
             guest: matrix::Guest { kernel: kernel.into(), variant },
-            count: Count { n_passed: 1, n_failed: 0 },
+            count: Count::passed(1),
             reports: reports.iter().map(|&report| report.into()).collect(),
         }
     }
