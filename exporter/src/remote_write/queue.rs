@@ -10,7 +10,7 @@ use bytes::Bytes;
 
 use super::buffer::{Header, Place};
 
-/// Most bytes that wait in memory, whatever the number of samples: compressed, a sample has some ten to fifty.
+/// Most bytes that wait in memory, whatever the number of samples.
 pub(super) const MAX_MEMORY_BYTES: usize = 32 << 20;
 
 /// A request that is ready.

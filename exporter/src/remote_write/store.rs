@@ -27,6 +27,8 @@ pub(super) struct Store {
     buffer: Mutex<Option<Buffer>>,
     queue: Mutex<Queue>,
     counters: Arc<Counters>,
+    /// Bytes of the buffer, if it is open: its own lock is held while its disk works, and a page waits for no disk.
+    n_buffer_bytes: Mutex<Option<u64>>,
     /// Why the buffer does not work, if it does not.
     error: Mutex<Option<String>>,
 }
@@ -38,6 +40,7 @@ impl Store {
             buffer: Mutex::new(None),
             queue: Mutex::new(queue),
             counters,
+            n_buffer_bytes: Mutex::new(None),
             error: Mutex::new(None),
         }
     }
@@ -47,7 +50,7 @@ impl Store {
         let Some(config) = &self.config else {
             return;
         };
-        if lock(&self.buffer).is_some() {
+        if self.n_buffer_bytes().is_some() {
             return;
         }
         let is_first_try = lock(&self.error).is_none();
@@ -89,6 +92,7 @@ impl Store {
         }
         queue.set_lanes(n_lanes);
         drop(queue);
+        self.note_bytes(Some(&buffer));
         *lock(&self.buffer) = Some(buffer);
         *lock(&self.error) = None;
     }
@@ -110,6 +114,7 @@ impl Store {
         };
         let mut dropped = Vec::new();
         let stored = open.append(header, &body, &mut dropped);
+        self.note_bytes(Some(open));
         drop(buffer);
         for segment in dropped {
             let n_samples = self.queue().drop_segment(segment);
@@ -147,7 +152,11 @@ impl Store {
     pub(super) async fn mark_done(self: &Arc<Self>, place: Place) {
         let store = Arc::clone(self);
         let marked = task::spawn_blocking(move || {
-            lock(&store.buffer).as_mut().map_or(Ok(()), |buffer| buffer.mark_done(place))
+            let mut buffer = lock(&store.buffer);
+            let Some(open) = buffer.as_mut() else { return Ok(()) };
+            let marked = open.mark_done(place);
+            store.note_bytes(Some(open));
+            marked
         });
         match marked.await {
             Ok(Ok(())) => {}
@@ -159,11 +168,16 @@ impl Store {
     /// Lets the folder go.
     pub(super) fn close(&self) {
         *lock(&self.buffer) = None;
+        self.note_bytes(None);
     }
 
     /// Bytes of the buffer, if there is one.
     pub(super) fn n_buffer_bytes(&self) -> Option<u64> {
-        lock(&self.buffer).as_ref().map(Buffer::n_bytes)
+        *lock(&self.n_buffer_bytes)
+    }
+
+    fn note_bytes(&self, buffer: Option<&Buffer>) {
+        *lock(&self.n_buffer_bytes) = buffer.map(Buffer::n_bytes);
     }
 
     /// Why the buffer does not work.
