@@ -9,6 +9,7 @@ pub mod error_chain;
 pub mod files;
 pub mod instance;
 mod jitter;
+pub mod logging;
 #[expect(unsafe_code, reason = "its only purpose is two calls of the allocator")]
 pub mod memory;
 pub mod paths;

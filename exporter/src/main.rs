@@ -2,7 +2,7 @@
 
 use std::{
     env,
-    io::{self, IsTerminal as _, Write as _},
+    io::{self, Write as _},
     net::TcpListener,
     path::PathBuf,
     process::ExitCode,
@@ -20,6 +20,7 @@ use podmeter::{
     cli::{Cli, Command, Common},
     config::{Config, origin::Origin},
     encode::{self, Format},
+    logging::{self, Pace},
     memory, relabel, serve,
     server::{self, ServerError},
     source::probe::{self, EbpfLog},
@@ -27,7 +28,6 @@ use podmeter::{
 };
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use tokio::runtime::{Builder, Runtime};
-use tracing_subscriber::EnvFilter;
 
 /// Threads that wait for files and maps; there are fewer sources than this.
 const MAX_BLOCKING_THREADS: usize = 16;
@@ -38,7 +38,9 @@ fn main() -> ExitCode {
         Ok(cli) => cli,
         Err(error) => error.exit(),
     };
-    start_logging();
+    let is_service = matches!(cli.command, Command::Run(_));
+    let pace = if is_service { Pace::OfTheWriter } else { Pace::OfTheReader };
+    let _waiting = logging::start(pace);
     raise_file_limit();
     match execute(cli.command) {
         Ok(code) => code,
@@ -147,17 +149,4 @@ fn raise_file_limit() {
         // Then fewer files are kept open, and each collection costs more.
         tracing::debug!(error = %io::Error::from(error), "cannot raise the limit of open files");
     }
-}
-
-/// Logs go to standard error, so that `collect` and `check` can be piped; `RUST_LOG` chooses what is logged.
-fn start_logging() {
-    let filter =
-        EnvFilter::try_from_default_env().unwrap_or_else(|_not_set| EnvFilter::new("info"));
-    tracing_subscriber::fmt()
-        .with_env_filter(filter)
-        .with_ansi(io::stderr().is_terminal())
-        .with_writer(io::stderr)
-        // A line that cannot be written, as on a full disk, is lost. To say so would take the same way, and panic there.
-        .log_internal_errors(false)
-        .init();
 }

@@ -15,6 +15,7 @@ use crate::{
     demand::{Demand, POD_STATE, SELF},
     encode::{Format, encode},
     labelling::{pod_state, relay::own::OwnRelay},
+    logging,
     page::{Page, PageFamily, relayed::RelayedPage},
     source::gather::{Gathered, SOURCE_TIMEOUT, SourceSlot, gather},
     targets::{Scraped, SharedPods},
@@ -175,6 +176,7 @@ impl Agent {
             self.metrics.record_target(one);
         }
         self.metrics.record_remote_write(&active.endpoint_statuses());
+        self.metrics.record_log(logging::n_dropped_lines());
         let mut families = own;
         {
             let mut naming = self.naming();

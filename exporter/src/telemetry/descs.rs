@@ -9,6 +9,7 @@ pub const METRICS: &[&Desc] = &[
     &CONFIG_SUCCESSFUL,
     &CONFIG_TIME,
     &SECOND_INSTANCE,
+    &LOG_LINES_DROPPED,
     &SOURCE_DURATION,
     &SOURCE_SUCCESS,
     &SOURCE_READ_FAILURES,
@@ -71,6 +72,13 @@ pub(super) static BUILD_INFO: Desc = gauge(
     "",
     &["version"],
     "Cargo.toml",
+);
+pub(super) static LOG_LINES_DROPPED: Desc = counter(
+    "podmeter_log_lines_dropped_total",
+    "Lines of Podmeter's log that were dropped, because whoever reads its standard error did not keep up.",
+    "",
+    &[],
+    "the lines that wait",
 );
 pub(super) static SOURCE_DURATION: Desc = gauge(
     "podmeter_source_duration_seconds",

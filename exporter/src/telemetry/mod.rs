@@ -64,6 +64,7 @@ pub struct SelfMetrics {
     config_successful: IntGauge,
     config_time: Gauge,
     second_instance: IntGauge,
+    log_lines_dropped: IntCounter,
     page_series: IntGauge,
     page_settled: IntCounter,
     page_dropped: IntCounterVec,
@@ -126,6 +127,7 @@ impl SelfMetrics {
             config_successful: register.int_gauge(&descs::CONFIG_SUCCESSFUL)?,
             config_time: register.gauge(&descs::CONFIG_TIME)?,
             second_instance: register.int_gauge(&descs::SECOND_INSTANCE)?,
+            log_lines_dropped: register.counter(&descs::LOG_LINES_DROPPED)?,
             page_series: register.int_gauge(&descs::PAGE_SERIES)?,
             page_settled: register.counter(&descs::PAGE_SETTLED)?,
             page_dropped: register.counters(&descs::PAGE_DROPPED)?,
@@ -164,6 +166,11 @@ impl SelfMetrics {
     /// Notes whether another Podmeter was here before.
     pub fn record_instance(&self, is_second: bool) {
         self.second_instance.set(is_second.into());
+    }
+
+    /// Notes how many lines the log has lost, since the start.
+    pub fn record_log(&self, n_dropped_lines: u64) {
+        rise_to(&self.log_lines_dropped, n_dropped_lines);
     }
 
     /// Ends the series of a source that is no more.

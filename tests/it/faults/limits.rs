@@ -14,7 +14,7 @@ use podmeter_tests::{
     client::{
         SCRAPE, connect_from, connect_narrow, exchange, loopback, scrape, socket_address, split,
     },
-    exporter::with_listen,
+    exporter::{Exporter, with_listen},
     exposition::Exposition,
     http::get,
     memory::Memory,
@@ -223,6 +223,36 @@ fn a_full_disk_takes_no_page() {
     wait_for("the log goes on", || fs::metadata(&log).expect("it is there").len() > n_logged);
     println!(
         "report: faults | disk full | served: all | counted: the refused configuration | healed: configuration by scrape {n_scrapes} without a pause, log at its next line"
+    );
+}
+
+/// A pipe that nobody reads is full soon.
+#[test]
+fn a_log_that_nobody_reads_holds_up_no_page() {
+    let Some(binary) = podmeter() else { return };
+    let around = Around::start();
+    let mut command = Command::new(binary);
+    // Each scrape has much to say.
+    command.env("RUST_LOG", "trace");
+    let exporter = Exporter::start_by(command, &around.config());
+    let page = || NodePage::read(&get(&exporter.url("/metrics"), &[]));
+    wait_for("the pods are known", || page().knows_pods());
+    let dropped = || page().0.sum("podmeter_log_lines_dropped_total", &[]).expect("it is there");
+    let mut n_scrapes = 0;
+    wait_for("more was logged than waits for its reader", || {
+        n_scrapes += 1;
+        dropped() > 0.0
+    });
+    let still = page();
+    assert_eq!(still.n_up(), JOBS.len());
+    assert!(still.knows_pods());
+    let n_dropped = dropped();
+    let (status, log) = exporter.terminate();
+    assert!(status.success(), "{status}: {log}");
+    // What was dropped is newer than what is in the pipe, and no line is cut.
+    assert!(log.lines().count() > 100, "{log}");
+    println!(
+        "report: faults | log not read | served: all | counted: {n_dropped} lines after {n_scrapes} scrapes | healed: ends on SIGTERM"
     );
 }
 
