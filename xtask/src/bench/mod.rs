@@ -6,6 +6,7 @@ mod exporter;
 mod limits;
 mod load;
 mod measured;
+mod pace;
 mod peers;
 mod probes;
 mod relay;

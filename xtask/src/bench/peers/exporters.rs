@@ -16,7 +16,7 @@ use super::pods::{self, Pods};
 use crate::bench::{
     exporter::Exporter,
     measured::{self, Measured},
-    relay::contestant::Pace,
+    pace::Pace,
 };
 
 /// How long one may take until its page is as it should be.

@@ -1,8 +1,8 @@
 //! `cargo xtask bench peers`: Podmeter and its peers on equal work, one after the other, in rounds.
 //!
 //! Relays scrape the same cadvisor page of a node with 10, 110 or 250 pods, with the same rules, and hand it on: Podmeter
-//! serves it, vmagent and Prometheus' agent write it to a receiver that swallows, and a process that only copies the
-//! bytes is the floor. Exporters measure the same machine with the same cgroups of so many pods: Podmeter its own
+//! serves it, or writes it to a receiver that swallows as vmagent and Prometheus' agent do, and a process that only copies
+//! the bytes is the floor. Exporters measure the same machine with the same cgroups of so many pods: Podmeter its own
 //! families, cAdvisor, `node_exporter`. CPU and memory are those of the whole process, from `/proc/<pid>`; the time of a
 //! page is a scraper's, from its connection to the last byte, with 1, 5 and 20 that ask in the same moment.
 
@@ -57,8 +57,13 @@ const SIZES: [Size; 3] = [
 ];
 
 /// Podmeter is the first: the others are compared with it.
-const RELAYS: [Contestant; 4] =
-    [Contestant::Podmeter, Contestant::Vmagent, Contestant::PrometheusAgent, Contestant::Copier];
+const RELAYS: [Contestant; 5] = [
+    Contestant::Podmeter,
+    Contestant::PodmeterPushing,
+    Contestant::Vmagent,
+    Contestant::PrometheusAgent,
+    Contestant::Copier,
+];
 
 /// How long is measured.
 #[derive(Debug, clap::Args)]

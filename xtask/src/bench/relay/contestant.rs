@@ -6,8 +6,7 @@ use std::{
     net::{SocketAddr, TcpStream},
     path::PathBuf,
     process::Command,
-    thread,
-    time::{Duration, Instant},
+    time::Duration,
 };
 
 use anyhow::{Context as _, Result, bail};
@@ -19,10 +18,14 @@ use super::{
 use crate::bench::{
     exporter::Exporter,
     measured::{self, Measured},
+    pace::Pace,
 };
 
 /// How long anything may take that is waited for.
 const PATIENCE: Duration = Duration::from_mins(1);
+
+/// Podmeter pushes no more often.
+const SHORTEST_PUSH: Duration = Duration::from_secs(1);
 
 /// Who, and how it is asked.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -30,6 +33,8 @@ pub(in crate::bench) enum Contestant {
     Podmeter,
     /// With gzip towards the scraper.
     PodmeterGzip,
+    /// It asks by itself, and writes to a receiver that swallows, as vmagent does.
+    PodmeterPushing,
     Vmagent,
     Prometheus,
     /// Without a storage of its own: it writes to a receiver that swallows, as vmagent does.
@@ -64,6 +69,8 @@ pub(in crate::bench) struct Place {
 pub(in crate::bench) enum Running {
     /// It is asked by the bench, as by a Prometheus.
     Asked { exporter: Exporter, gzip: bool, pace: Pace },
+    /// It asks by itself, and says on its page what it did.
+    Pushing { exporter: Exporter },
     /// It is asked the same way, and gives what it got.
     Copying { process: Measured, address: SocketAddr, pace: Pace },
     /// It asks by itself.
@@ -73,27 +80,6 @@ pub(in crate::bench) enum Running {
         /// Its own counter of samples.
         samples: &'static str,
     },
-}
-
-/// When it is asked again.
-#[derive(Debug)]
-pub(in crate::bench) struct Pace {
-    interval: Duration,
-    last: Option<Instant>,
-}
-
-impl Pace {
-    pub(in crate::bench) fn new(interval: Duration) -> Self {
-        Self { interval, last: None }
-    }
-
-    /// Waits until it is time for the next scrape.
-    pub(in crate::bench) fn wait(&mut self) {
-        if let Some(next) = self.last.map(|last| last + self.interval) {
-            thread::sleep(next.saturating_duration_since(Instant::now()));
-        }
-        self.last = Some(Instant::now());
-    }
 }
 
 impl Contestant {
@@ -111,6 +97,7 @@ impl Contestant {
         match self {
             Self::Podmeter => "Podmeter",
             Self::PodmeterGzip => "Podmeter, gzip to the scraper",
+            Self::PodmeterPushing => "Podmeter, remote write",
             Self::Vmagent => "vmagent",
             Self::Prometheus => "Prometheus",
             Self::PrometheusAgent => "Prometheus, agent mode",
@@ -128,8 +115,20 @@ impl Contestant {
     /// Starts it with this target.
     pub(in crate::bench) fn start(self, place: &Place, target: &Target) -> Result<Running> {
         match self {
-            Self::Podmeter => podmeter(place, target, false),
-            Self::PodmeterGzip => podmeter(place, target, true),
+            Self::Podmeter | Self::PodmeterGzip => {
+                let exporter = podmeter(place, target, "")?;
+                let gzip = self == Self::PodmeterGzip;
+                Ok(Running::Asked { exporter, gzip, pace: Pace::new(place.interval) })
+            }
+            Self::PodmeterPushing => {
+                let interval = place.interval.max(SHORTEST_PUSH).as_millis();
+                let push = format!(
+                    "remote_write_interval: {interval}ms\n\
+                     remote_write: [ {{ url: 'http://{}/api/v1/write' }} ]\n",
+                    place.sink
+                );
+                Ok(Running::Pushing { exporter: podmeter(place, target, &push)? })
+            }
             Self::Vmagent | Self::VmagentOfGzip => vmagent(place, target),
             Self::Prometheus | Self::PrometheusOfGzip => prometheus(place, target),
             Self::PrometheusAgent => prometheus_agent(place, target),
@@ -138,7 +137,8 @@ impl Contestant {
     }
 }
 
-fn podmeter(place: &Place, target: &Target, gzip: bool) -> Result<Running> {
+/// It, when it knows the pods.
+fn podmeter(place: &Place, target: &Target, more: &str) -> Result<Exporter> {
     let kubeconfig = measured::dir()?.join("kubeconfig");
     let text = format!(
         "apiVersion: v1\nkind: Config\nclusters: [{{ name: b, cluster: {{ server: 'http://{}' }} }}]\n\
@@ -159,7 +159,7 @@ scrape_configs:
     url: http://{}/metrics/cadvisor
     honor_timestamps: false
     metric_relabel_configs:
-{}{}",
+{}{}{more}",
         kubeconfig.display(),
         target.address(),
         rules(),
@@ -172,7 +172,7 @@ scrape_configs:
             .scrape()
             .is_ok_and(|page| page.contains("podmeter_kubernetes_state{state=\"watching\"} 1"))
     })?;
-    Ok(Running::Asked { exporter, gzip, pace: Pace::new(place.interval) })
+    Ok(exporter)
 }
 
 /// The rules, as each of the three has them in its configuration.
@@ -286,7 +286,7 @@ fn fresh(name: &str) -> Result<PathBuf> {
 impl Running {
     pub(in crate::bench) fn process(&self) -> &Measured {
         match self {
-            Self::Asked { exporter, .. } => exporter.process(),
+            Self::Asked { exporter, .. } | Self::Pushing { exporter } => exporter.process(),
             Self::Asking { process, .. } | Self::Copying { process, .. } => process,
         }
     }
@@ -296,7 +296,7 @@ impl Running {
         match self {
             Self::Asked { exporter, .. } => Some(exporter.address()),
             Self::Copying { address, .. } => Some(*address),
-            Self::Asking { .. } => None,
+            Self::Asking { .. } | Self::Pushing { .. } => None,
         }
     }
 
@@ -308,7 +308,9 @@ impl Running {
                 (exporter.address(), if *gzip { "gzip" } else { "identity" }, pace)
             }
             Self::Copying { address, pace, .. } => (*address, "identity", pace),
-            Self::Asking { .. } => return target.wait_for_next(n_served, PATIENCE),
+            Self::Asking { .. } | Self::Pushing { .. } => {
+                return target.wait_for_next(n_served, PATIENCE);
+            }
         };
         pace.wait();
         swallow(address, encoding)?;
@@ -322,7 +324,7 @@ impl Running {
     pub(in crate::bench) fn n_samples(&self, target: &Target, n_given: usize) -> Result<f64> {
         let (page, series) = match self {
             Self::Copying { .. } => return Ok(f64::from(u32::try_from(n_given)?)),
-            Self::Asked { exporter, .. } => {
+            Self::Asked { exporter, .. } | Self::Pushing { exporter } => {
                 let series = "scrape_samples_post_metric_relabeling{job=\"cadvisor\"";
                 return number(&exporter.scrape()?, series);
             }
