@@ -77,6 +77,63 @@ fn twenty_scrapers_fit_into_the_memory_of_the_chart() {
     assert!(status.success(), "{status}: {log}");
 }
 
+/// What it may have above the most that it needed: the size of a page more or less at the wrong moment.
+const ROOM: u64 = 8 << 20;
+
+/// A node's day in short: scrapes, a configuration that is read again, targets and an API server that go and come back.
+fn day(whole: &mut Whole) {
+    let config = whole.around.config();
+    for _ in 0..N_SCRAPES {
+        assert_eq!(whole.page().n_up(), whole.around.n_targets());
+    }
+    whole.around.targets.close();
+    whole.around.api.close();
+    wait_for("the loss of the API server is noticed", || !whole.page().is_watching());
+    whole.around.targets.open();
+    whole.around.api.open();
+    whole.exporter.configure(&format!("{config}external_labels: {{ shift: night }}\n"));
+    whole.exporter.signal(Signal::HUP);
+    wait_for("the day is over", || {
+        let page = whole.page();
+        page.n_up() == whole.around.n_targets() && page.is_watching() && page.knows_pods()
+    });
+}
+
+#[test]
+fn a_limit_just_above_its_need_takes_nothing() {
+    let (Some(binary), Ok(hierarchy)) = (podmeter(), Hierarchy::find()) else {
+        return println!("report: skipped | no binary, or no cgroup can be made here");
+    };
+    if !Memory::is_there(&hierarchy) {
+        return println!("report: skipped | there is no memory controller here");
+    }
+    let run = |name: &str, limit: u64| {
+        let cgroup = hierarchy.create(name);
+        let memory = Memory::of(&hierarchy, &cgroup);
+        memory.set_limit(limit);
+        let mut whole = Whole::start_large(memory.command(&binary));
+        day(&mut whole);
+        assert_eq!(memory.n_killed(), 0);
+        let (status, log) = whole.exporter.terminate();
+        assert!(status.success(), "{status}: {log}");
+        memory.peak()
+    };
+    // The first one has the program itself in its account, as the kernel read it from the disk.
+    let _cold = run("cold", MEMORY_LIMIT);
+    let need = run("need", MEMORY_LIMIT);
+    if need == 0 {
+        return println!("report: skipped | this kernel does not say what a cgroup had at most");
+    }
+    let limit = need + ROOM;
+    let peak = run("just-above", limit);
+    println!(
+        "report: faults | a limit of {} MiB, {} more than the peak before | served: all, after targets, API server and configuration changed | killed: 0, peak {} MiB",
+        limit >> 20,
+        ROOM >> 20,
+        peak >> 20
+    );
+}
+
 /// Podmeter itself has some 60 open for its programs, and keeps half of all for the files of cgroups.
 const N_FILES: u16 = 256;
 
