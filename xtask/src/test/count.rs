@@ -100,6 +100,8 @@ impl Count {
         let mut text = String::new();
         for (what, failures) in kinds {
             for Failure { name, said } in failures {
+                // What the panic says stands before its backtrace, which the whole output has.
+                let said = said.split("\nstack backtrace:").next().unwrap_or_default();
                 text.extend(["---- ", what, ": ", name, "\n", &last_lines(said, N_SHOWN_LINES)]);
             }
         }
@@ -121,7 +123,7 @@ mod tests {
     fn count(n_passed: usize, failed: &[&str]) -> Count {
         let mut count = Count::passed(n_passed);
         for name in failed {
-            count.fail(name, "left: 1\n");
+            count.fail(name, "left: 1\nstack backtrace:\n   0: main\n");
         }
         count
     }
