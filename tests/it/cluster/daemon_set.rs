@@ -1,11 +1,15 @@
 //! The chart on a real node, in both profiles: the kubelet starts what Helm installed, and everything works.
 
+use std::fs;
+
 use podmeter_tests::{
+    authority::Authority,
     cluster::{
         helm::Helm,
-        node::{Node, Serving},
+        node::{ADDRESS, Node, Serving},
         wait_until,
     },
+    http::{self, Trust, try_get_https},
     tools::{podmeter, tool},
 };
 use serde_json::{Value, json};
@@ -95,33 +99,62 @@ fn everything_works_in_the_profile_capabilities() {
     helm.uninstall();
 
     let trusted = json!({ "caHostPath": node.kubelet_certificate(), "serverName": "${NODE_NAME}" });
-    let pod = install(&node, &helm, "capabilities", &trusted);
+    let pod = install(&node, &helm, "capabilities", &json!({ "kubelet": trusted }));
     pod.check_rights(&node);
     check_up(&pod, 1.0);
     check_containers(&pod);
+    helm.uninstall();
+    check_tls(&node, &helm);
+}
+
+/// A pod with a certificate gets ready by probes that come by HTTPS, and gives its page in no other way.
+fn check_tls(node: &Node, helm: &Helm<'_>) {
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let authority = Authority::new(folder.path());
+    authority.sign("tls", ADDRESS);
+    let text = |file: &str| fs::read_to_string(folder.path().join(file)).expect("it is there");
+    let secret = json!({
+        "apiVersion": "v1",
+        "kind": "Secret",
+        "metadata": { "name": "of-an-issuer", "namespace": "podmeter" },
+        "stringData": { "tls.crt": text("tls.crt"), "tls.key": text("tls.key") },
+    });
+    node.cluster().kubectl().apply(&secret.to_string());
+    let files = json!({ "cert_file": "tls.crt", "key_file": "tls.key" });
+    let web = json!({ "config": { "tls_server_config": files }, "secrets": ["of-an-issuer"] });
+    let pod = install(node, helm, "capabilities", &json!({ "web": web }));
+    pod.check_rights(node);
+    let url = format!("https://{}/metrics", pod.address());
+    let page = try_get_https(&url, Trust::Authority(&authority.file()), &[]);
+    let page = page.expect("it answers by TLS");
+    assert_eq!(page.status, 200, "{}", page.text());
+    assert!(page.text().contains("\npodmeter_build_info{"), "{}", page.text());
+    assert_ne!(http::get(&format!("http://{}/metrics", pod.address()), &[]).status, 200);
+    println!("report: DaemonSet | with a certificate | ready by the kubelet's probes over HTTPS");
 }
 
 /// The name of Podmeter's image on the node.
 const IMAGE: &str = "localhost/podmeter:1";
 
-/// Has Helm install the chart, and waits for the pod.
-fn install(node: &Node, helm: &Helm<'_>, profile: &str, kubelet: &Value) -> Pod {
+/// Has Helm install the chart, with some values more, and waits for the pod.
+fn install(node: &Node, helm: &Helm<'_>, profile: &str, more: &Value) -> Pod {
     let (repository, tag) = IMAGE.rsplit_once(':').expect("the image has a tag");
     let labels = json!([
         { "from": "pod.label.region", "or": "deployment.label.region", "to": "region" },
         { "from": "deployment.label.dept", "to": "dept" },
         { "from": "namespace.label.team", "to": "team" },
     ]);
-    let values = json!({
+    let mut values = json!({
         "image": { "repository": repository, "tag": tag, "pullPolicy": "Never" },
         "profile": profile,
-        "kubelet": kubelet,
         "config": {
             "external_labels": { "cluster": "beijing01" },
             "probes": { "run_queue": { "enabled": true } },
             "kubernetes": { "labels": labels },
         },
     });
+    let fields = values.as_object_mut().expect("an object");
+    fields.extend(more.as_object().expect("an object").clone());
     let rendered = helm.install(&chart::chart(), &values);
     let rendered = rendered.unwrap_or_else(|error| panic!("{values}: {error}"));
     let daemon_set = rendered.get("daemonset.yaml").expect("there is one");

@@ -54,6 +54,11 @@ impl Pod {
         http::get(&self.url("/"), &[]).text().to_owned()
     }
 
+    /// Host and port.
+    pub(super) fn address(&self) -> &str {
+        self.url.split_once("://").expect("a URL has a scheme").1
+    }
+
     fn url(&self, path: &str) -> String {
         format!("{}{path}", self.url)
     }
