@@ -37,6 +37,9 @@ const N_ROUNDS: usize = 4;
 /// What the heap may grow by in every round but the first: a few tables that others fill, too.
 const MAX_GROWTH_BYTES: usize = 64 << 10;
 
+/// Cgroups of others that may have died within the grace period, of which the test makes a thousand times as many.
+const MOST_OF_OTHERS: f64 = 10.0;
+
 #[test]
 fn thousands_of_cgroups_come_and_go_and_leave_nothing_behind() {
     let (Some(hierarchy), Some(agent)) = (hierarchy(), agent("")) else { return };
@@ -53,7 +56,10 @@ fn thousands_of_cgroups_come_and_go_and_leave_nothing_behind() {
         for _ in 0..N_QUIET {
             after = agent.collect_after(2 * DEAD_GRACE);
         }
-        assert_eq!(after.number("podmeter_cgroups", &[("state", "dead")]), Some(0.0));
+        let n_dead = after.number("podmeter_cgroups", &[("state", "dead")]);
+        // Those of others die, too, on a machine that is not the test's alone.
+        let most = if is_test_vm() { 0.0 } else { MOST_OF_OTHERS };
+        assert!(n_dead.is_some_and(|n_dead| n_dead <= most), "{n_dead:?}");
         let n_entries = entries(&after);
         // Other cgroups of the machine may come meanwhile, but not by the thousand.
         assert!(n_entries <= entries_limit(&before), "{n_entries} entries are left");
