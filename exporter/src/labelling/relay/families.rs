@@ -101,11 +101,14 @@ impl Families {
             (true, false) => {
                 let name = Arc::clone(&row.meta.name);
                 let changed = row.meta.family_type != FamilyType::Unknown;
-                let is_misplaced = family_type == FamilyType::Histogram && row.has_bare_sample;
+                // A histogram has none of that name, and the quantiles of a summary are equal as numbers.
+                let takes_bare_otherwise =
+                    matches!(family_type, FamilyType::Histogram | FamilyType::Summary);
+                let is_otherwise = takes_bare_otherwise && row.has_bare_sample;
                 row.meta = Arc::new(FamilyMeta { family_type, ..FamilyMeta::clone(&row.meta) });
                 let suffixes = family_type.suffixes();
                 let claims = |suffix: &&str| self.by_name.contains_key(&*format!("{name}{suffix}"));
-                if changed || is_misplaced || suffixes.iter().any(claims) {
+                if changed || is_otherwise || suffixes.iter().any(claims) {
                     self.generation = self.generation.wrapping_add(1);
                 }
                 Declared::Agreed

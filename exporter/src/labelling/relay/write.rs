@@ -71,12 +71,15 @@ pub(super) fn canonical_bound(bound: &str) -> Option<String> {
     (is_integer && !bound.is_empty()).then(|| format!("{bound}.0"))
 }
 
-/// A text that is the same for all spellings of one bound; what is no number stays as it is.
+/// A text that is the same for all spellings of one bound, and the usual one where there is one, so that a series is the
+/// same before its type is known; what is no number stays as it is.
 pub(super) fn bound_as_number(bound: &str) -> Cow<'_, str> {
-    bound.parse::<f64>().map_or(Cow::Borrowed(bound), |number| {
+    match bound.parse::<f64>() {
+        Ok(f64::INFINITY) => Cow::Borrowed("+Inf"),
         // There is no bucket between -0 and 0.
-        Cow::Owned(format!("{:e}", number + 0.0))
-    })
+        Ok(number) => Cow::Owned((number + 0.0).to_string()),
+        Err(_) => Cow::Borrowed(bound),
+    }
 }
 
 #[cfg(test)]

@@ -157,6 +157,23 @@ fn a_sample_with_the_name_of_a_histogram_is_out_of_place() {
 }
 
 #[test]
+fn a_quantile_before_and_behind_the_type_is_one_series() {
+    let series = "s{quantile=\"0.5\"}";
+    let page = format!("{series} 1\n# TYPE s summary\ns{{quantile=\"0.5\" }} 2\n");
+    let mut relay = relay(Settings::default());
+    for _ in 0..3 {
+        let relayed = pass(&mut relay, &page, &FakePods::default());
+        assert_eq!(text(&relayed), format!("{series} 1\n"));
+        assert_eq!(relayed.counts.dropped(DropReason::Duplicate), 1);
+    }
+    // Another spelling of the number is the same one as soon as the type is known.
+    let page = page.replacen("0.5", "0.50", 1);
+    pass(&mut relay, &page, &FakePods::default());
+    let relayed = pass(&mut relay, &page, &FakePods::default());
+    assert_eq!(relayed.counts.dropped(DropReason::Duplicate), 1);
+}
+
+#[test]
 fn bounds_that_are_one_number_are_one_bucket() {
     let check = |page: &str, expected_text: &str, expected_openmetrics: &str| {
         let mut relay = relay(Settings::default());
