@@ -16,7 +16,7 @@ use std::{
 use anyhow::{Context as _, Result, bail};
 
 use super::{
-    Options,
+    Options, Part,
     count::{Count, last_lines},
 };
 use crate::{cargo, console};
@@ -42,6 +42,10 @@ const MAX_SECONDS_PER_INPUT: u32 = 10;
 const MAX_INPUT_BYTES: u32 = 4096;
 const MAX_MEMORY_MB: u32 = 1024;
 
+/// What mutations begin from when all tests run, which judge a change and not the luck of a run; nought is another one
+/// each time.
+const SEED_OF_ALL: u32 = 1;
+
 /// How much of a failed target's output is shown.
 const N_SHOWN_LINES: usize = 60;
 
@@ -51,13 +55,14 @@ pub(super) fn run(options: &Options) -> Result<Count> {
     let dir = cargo::target_dir().join("fuzz");
     let wanted =
         |target: &&&str| options.filter.as_deref().is_none_or(|filter| target.contains(filter));
+    let seed = if options.part == Part::All { SEED_OF_ALL } else { 0 };
     let waiting = Mutex::new(TARGETS.iter().filter(wanted));
     let count = Mutex::new(Count::default());
     // The lock is held no longer than this.
     let next = || lock(&waiting).next();
     let work = || {
         while let Some(target) = next() {
-            let outcome = one(&program, target, &dir);
+            let outcome = one(&program, target, &dir, seed);
             said(target, outcome, &mut lock(&count));
         }
     };
@@ -89,7 +94,7 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 }
 
 /// Runs one, and gives what libFuzzer says at the end.
-fn one(program: &Path, target: &str, dir: &Path) -> Result<String> {
+fn one(program: &Path, target: &str, dir: &Path, seed: u32) -> Result<String> {
     let found = dir.join(target);
     fs::create_dir_all(&found).with_context(|| format!("failed to create {}", found.display()))?;
     let log = dir.join(format!("{target}.log"));
@@ -98,6 +103,7 @@ fn one(program: &Path, target: &str, dir: &Path) -> Result<String> {
         .env("PODMETER_FUZZ_TARGET", target)
         .args([
             format!("-max_total_time={SECONDS}"),
+            format!("-seed={seed}"),
             format!("-timeout={MAX_SECONDS_PER_INPUT}"),
             format!("-max_len={MAX_INPUT_BYTES}"),
             format!("-rss_limit_mb={MAX_MEMORY_MB}"),
