@@ -131,17 +131,19 @@ impl Agent {
             .endpoints
             .iter()
             .filter(|known| !next.endpoints.iter().any(|endpoint| Arc::ptr_eq(endpoint, known)));
+        let closed: Vec<_> = closed.map(Arc::clone).collect();
         let names: HashSet<_> =
             next.endpoints.iter().map(|one| one.config().name.as_str()).collect();
+        let gone = closed.iter().map(|endpoint| &endpoint.config().name);
+        for name in gone.filter(|name| !names.contains(name.as_str())) {
+            self.metrics.forget_receiver(name);
+        }
+        *self.active.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(next);
+        // Behind the swap, so that whoever finds one closed finds the next one in its place.
         for endpoint in closed {
-            if !names.contains(endpoint.config().name.as_str()) {
-                self.metrics.forget_receiver(&endpoint.config().name);
-            }
-            let endpoint = Arc::clone(endpoint);
             let time = if endpoint.config().buffer.is_some() { HAND_OVER } else { CLOSING };
             task::spawn(endpoint.close(Instant::now() + time));
         }
-        *self.active.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(next);
         self.reloads.send_replace(());
         Ok(())
     }

@@ -22,6 +22,7 @@ use crate::{
 
 /// Sends what comes by a lane; ends when the receiver is closed and nothing waits any more.
 pub(super) async fn run(endpoint: Arc<Endpoint>, lane: usize) {
+    endpoint.wait_for_earlier().await;
     let mut jitter = Jitter::default();
     let mut changes = endpoint.changes();
     loop {

@@ -49,8 +49,13 @@ pub struct Endpoint {
     link: sync::Mutex<Link>,
     /// Told whenever a lane may have something to do.
     change: watch::Sender<()>,
+    /// Set while [`Self::filler`] is held, so that a page is either queued or refused.
     is_closed: AtomicBool,
     lanes: Mutex<JoinSet<()>>,
+    /// Whether it sends nothing more.
+    ended: watch::Sender<bool>,
+    /// The same of the one that had its name before a reload.
+    earlier: Option<watch::Receiver<bool>>,
     state: Mutex<State>,
 }
 
@@ -81,7 +86,8 @@ pub(super) struct Push {
 }
 
 impl Endpoint {
-    /// A receiver that nothing is sent to before it is started. It goes on with what was counted of one of its name.
+    /// A receiver that nothing is sent to before it is started. It goes on with what was counted of one of its name, and
+    /// sends nothing before that one has ended.
     pub fn new(
         config: RemoteWriteConfig,
         node_name: &str,
@@ -102,6 +108,8 @@ impl Endpoint {
             change: watch::Sender::new(()),
             is_closed: AtomicBool::new(false),
             lanes: Mutex::new(JoinSet::new()),
+            ended: watch::Sender::new(false),
+            earlier: before.map(|before| before.ended.subscribe()),
             state: Mutex::new(State::default()),
             config,
         })
@@ -142,6 +150,10 @@ impl Endpoint {
         }
         self.store.open().await;
         let mut lanes = lock(&self.lanes);
+        if self.is_closed() {
+            // A reload has closed it meanwhile, and the folder is its successor's.
+            return self.store.close();
+        }
         if lanes.is_empty() {
             for lane in 0..self.config.queue.max_shards {
                 lanes.spawn(delivery::run(Arc::clone(self), lane));
@@ -149,8 +161,8 @@ impl Endpoint {
         }
     }
 
-    /// Makes requests of a page, and queues them.
-    pub(super) async fn push(self: Arc<Self>, push: Push) {
+    /// Makes requests of a page, and queues them; gives whether it has taken the page, which it does until it is closed.
+    pub(super) async fn push(self: Arc<Self>, push: Push) -> bool {
         self.start().await;
         let deadline = self.config.queue.batch_send_deadline;
         // What lies on disk is whole pages, so that none is lost in part.
@@ -159,19 +171,22 @@ impl Endpoint {
         let which = if has_time { Which::Due } else { Which::All };
         let filling = Arc::clone(&self);
         let filled = task::spawn_blocking(move || {
-            filling.fill(&push);
+            let is_taken = filling.fill(&push);
             filling.seal(which);
+            is_taken
         });
-        if let Err(error) = filled.await {
+        let is_taken = filled.await.unwrap_or_else(|error| {
             warn!(receiver = self.config.name, %error, "a page was not pushed, which is a bug");
-        }
+            true
+        });
         if has_time {
             // The next page comes before what is open must go.
             task::spawn(async move {
                 time::sleep(deadline).await;
-                self.seal_aside(Which::Due).await;
+                self.aside(|endpoint| endpoint.seal(Which::Due)).await;
             });
         }
+        is_taken
     }
 
     /// Notes collections that did not take place.
@@ -181,8 +196,7 @@ impl Endpoint {
 
     /// Sends what waits until then, and ends.
     pub(crate) async fn close(self: Arc<Self>, deadline: Instant) {
-        self.seal_aside(Which::All).await;
-        self.is_closed.store(true, Ordering::Release);
+        self.aside(Self::seal_last).await;
         self.tell_change();
         let mut lanes = std::mem::take(&mut *lock(&self.lanes));
         let all_ended = async { while lanes.join_next().await.is_some() {} };
@@ -195,6 +209,7 @@ impl Endpoint {
         };
         self.store.close();
         self.counters.drop_samples(DropReason::Stopped, n_lost);
+        self.ended.send_replace(true);
         let (receiver, n_kept) = (&self.config.name, n_left - n_lost);
         match (n_lost, n_kept) {
             (0, 0) => info!(receiver, "all samples were sent"),
@@ -207,12 +222,13 @@ impl Endpoint {
         }
     }
 
-    fn fill(&self, push: &Push) {
-        if self.is_closed() {
-            return;
-        }
+    /// Gives whether it has taken the page.
+    fn fill(&self, push: &Push) -> bool {
         let now = Instant::now();
         let mut filler = lock(&self.filler);
+        if self.is_closed() {
+            return false;
+        }
         let n_lanes = self.wanted_lanes();
         if n_lanes != self.queue().n_lanes() {
             self.enqueue(filler.seal(now, Which::All));
@@ -225,6 +241,7 @@ impl Endpoint {
         self.counters.drop_each(filler.take_dropped());
         self.enqueue(sealed);
         self.n_series.store(filler.n_series(), Ordering::Relaxed);
+        true
     }
 
     /// Queues what is open. The filler is held until it is done, so that nothing comes before it.
@@ -234,10 +251,18 @@ impl Endpoint {
         self.n_open_samples.store(filler.n_open_samples(), Ordering::Relaxed);
     }
 
-    /// The same, where the thread must not be held up.
-    async fn seal_aside(self: &Arc<Self>, which: Which) {
+    /// Queues what is open, and takes no page any more.
+    fn seal_last(&self) {
+        let mut filler = lock(&self.filler);
+        self.enqueue(filler.seal(Instant::now(), Which::All));
+        self.n_open_samples.store(filler.n_open_samples(), Ordering::Relaxed);
+        self.is_closed.store(true, Ordering::Release);
+    }
+
+    /// Does what blocks where no other task is held up by it.
+    async fn aside(self: &Arc<Self>, work: impl FnOnce(&Self) + Send + 'static) {
         let endpoint = Arc::clone(self);
-        if let Err(error) = task::spawn_blocking(move || endpoint.seal(which)).await {
+        if let Err(error) = task::spawn_blocking(move || work(&endpoint)).await {
             warn!(receiver = self.config.name, %error, "requests were not queued, which is a bug");
         }
     }
@@ -298,6 +323,14 @@ impl Endpoint {
 
     pub(super) fn tell_change(&self) {
         self.change.send_replace(());
+    }
+
+    /// Waits for the one that had its name before: what waits there is older, and a receiver takes a series in order only.
+    pub(super) async fn wait_for_earlier(&self) {
+        if let Some(mut earlier) = self.earlier.clone() {
+            // One that is gone has ended, too.
+            drop(earlier.wait_for(|has_ended| *has_ended).await);
+        }
     }
 
     /// Whether it is closed and everything is through.

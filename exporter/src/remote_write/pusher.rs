@@ -114,11 +114,24 @@ async fn collect(
     };
     let mut pushes = JoinSet::new();
     for endpoint in &pushing.endpoints {
-        pushes.spawn(Arc::clone(endpoint).push(push(Arc::clone(&page))));
+        pushes.spawn(give(Arc::clone(agent), Arc::clone(endpoint), push(Arc::clone(&page))));
     }
     while let Some(ended) = pushes.join_next().await {
         if let Err(failure) = ended {
             error!(error = %failure, "pushing ended early, which is a bug");
+        }
+    }
+}
+
+/// Gives a page to a receiver, or to the one that a reload has put in its place since the page was begun.
+async fn give(agent: Arc<Agent>, mut endpoint: Arc<Endpoint>, push: Push) {
+    while !Arc::clone(&endpoint).push(push.clone()).await {
+        let name = &endpoint.config().name;
+        let successor =
+            agent.pushing().endpoints.into_iter().find(|one| one.config().name == *name);
+        match successor {
+            Some(successor) if !Arc::ptr_eq(&successor, &endpoint) => endpoint = successor,
+            Some(_) | None => return,
         }
     }
 }

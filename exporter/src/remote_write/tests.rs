@@ -105,11 +105,16 @@ async fn serve(
 }
 
 fn endpoint(address: SocketAddr, more: &str) -> Arc<Endpoint> {
+    endpoint_behind(None, address, more)
+}
+
+/// The same as a reload makes it.
+fn endpoint_behind(before: Option<&Endpoint>, address: SocketAddr, more: &str) -> Arc<Endpoint> {
     let yaml = format!(
         "remote_write: [{{ url: 'http://{address}/w?a=b', metadata_config: {{ send: false }}{more} }}]"
     );
     let config = Config::parse(&yaml, "f", &|_| None).unwrap().remote_write.remove(0);
-    Arc::new(Endpoint::new(config, "n1", None).unwrap())
+    Arc::new(Endpoint::new(config, "n1", before).unwrap())
 }
 
 async fn push(endpoint: &Arc<Endpoint>, instant: i64, n_series: u32) {
@@ -249,6 +254,47 @@ async fn what_is_left_at_the_end_is_counted_or_lies_on_disk() {
     push(&endpoint, 2000, 4).await;
     let status = wait_for(&endpoint, |status| status.n_pending_samples == 0).await;
     assert_eq!((status.totals.samples, status.buffer_error), (8, None));
+}
+
+/// The receiver is away while the configuration changes: what waits is older than what comes, and must be there first.
+#[tokio::test]
+async fn a_successor_sends_nothing_before_the_one_before_it_has_ended() {
+    let mut receiver = Receiver::start(&["503 No\r\n"]).await;
+    let more =
+        |turn| format!(", headers: {{ X-Turn: {turn} }}, queue_config: {{ max_backoff: 50ms }}");
+    let first = endpoint(receiver.address, &more("first"));
+    push(&first, 1000, 3).await;
+    let second = endpoint_behind(Some(&first), receiver.address, &more("second"));
+    let closing = tokio::spawn(Arc::clone(&first).close(Instant::now() + PATIENT));
+    push(&second, 2000, 3).await;
+    let mut turns = Vec::new();
+    for n_requests in 0.. {
+        let (head, _) = receiver.request().await;
+        turns.push(if head.contains("x-turn: first\r\n") { 1 } else { 2 });
+        if n_requests == 5 {
+            receiver.answer_from_now_on(TAKEN);
+        }
+        if turns.ends_with(&[2]) {
+            break;
+        }
+    }
+    closing.await.unwrap();
+    let status = wait_for(&second, |status| status.n_pending_samples == 0).await;
+    assert!(turns.len() > 6 && turns.is_sorted(), "{turns:?}");
+    assert_eq!((status.totals.samples, status.totals.dropped(DropReason::Stopped)), (6, 0));
+}
+
+#[tokio::test]
+async fn who_is_closed_has_sent_what_was_open_and_refuses_the_next_page() {
+    let receiver = Receiver::start(&[TAKEN]).await;
+    let endpoint = endpoint(receiver.address, "");
+    let next = |instant| Push { page: page(3), instant, next: Some(Duration::from_secs(1)) };
+    assert!(Arc::clone(&endpoint).push(next(1000)).await);
+    assert_eq!(endpoint.status().n_pending_samples, 3, "it waits for more");
+    Arc::clone(&endpoint).close(Instant::now() + PATIENT).await;
+    assert!(!Arc::clone(&endpoint).push(next(2000)).await);
+    let status = endpoint.status();
+    assert_eq!((status.totals.samples, status.n_pending_samples), (3, 0));
 }
 
 #[tokio::test]
