@@ -2,10 +2,17 @@
 
 use std::{fs, path::Path, process::Command};
 
-use podmeter_tests::{cgroup::wait_for, exporter::Exporter, receiver::Kind};
+use podmeter_tests::{
+    cgroup::wait_for,
+    exporter::Exporter,
+    receiver::{Kind, Receiver},
+};
 use rustix::process::Signal;
 
-use super::{assert_all_arrived, config, number, own_page, setup, source::Source, wait_for_pages};
+use super::{
+    assert_all_arrived, config, config_of, item, number, own_page, setup, setup_both,
+    source::Source, wait_for_pages,
+};
 
 fn buffered(folder: &Path, size_limit: &str) -> String {
     format!(", buffer: {{ directory: '{}', size_limit: {size_limit} }}", folder.display())
@@ -14,10 +21,11 @@ fn buffered(folder: &Path, size_limit: &str) -> String {
 /// Nothing but the source's own series is sent, so that what was made requests of can be counted.
 const ONLY_SOURCE: &str = ", write_relabel_configs: [{ source_labels: [__name__], regex: 'seen_total|level|took_.*', action: keep }]";
 
-/// Waits until all pages that were collected lie in the buffer or are sent.
-fn wait_until_pushed(source: &Source, exporter: &Exporter) {
+/// Waits until all pages that were collected lie in the buffers of so many receivers or are sent.
+fn wait_until_pushed(source: &Source, exporter: &Exporter, n_receivers: usize) {
     wait_for("all pages are made requests of", || {
         let n_samples: usize = source.expected(&[]).values().map(Vec::len).sum();
+        let n_samples = n_samples * n_receivers;
         let page = own_page(exporter);
         let n_pending = number(&page, "podmeter_remote_write_pending_samples");
         // Stale markers are samples, too; they are fewer than a page has.
@@ -25,50 +33,53 @@ fn wait_until_pushed(source: &Source, exporter: &Exporter) {
     });
 }
 
-/// The receiver is away, Podmeter is killed, starts again, and the receiver comes back.
-fn check_restart(kind: Kind, signal: Signal) {
-    let Some((binary, mut receiver)) = setup(kind) else { return };
+/// The receivers are away, Podmeter is killed, starts again, and the receivers come back.
+fn check_restart(signal: Signal) {
+    let Some((binary, mut receivers)) = setup_both() else { return };
     let folder = tempfile::tempdir().unwrap();
+    let folders = ["prometheus", "victoria-metrics"].map(|name| folder.path().join(name));
     let source = Source::start();
-    let more = format!("{ONLY_SOURCE}{}", buffered(folder.path(), "64MB"));
-    let config = config(&source, &receiver, &more);
+    let items = receivers.iter().zip(&folders).map(|(receiver, folder)| {
+        item(&receiver.write_url(), &format!("{ONLY_SOURCE}{}", buffered(folder, "64MB")))
+    });
+    let config = config_of(&source, &items.collect::<Vec<_>>());
     let exporter = Exporter::start(&binary, &config);
     wait_for_pages(&source, 3);
-    receiver.stop();
+    receivers.iter_mut().for_each(Receiver::stop);
     wait_for_pages(&source, 3);
     if signal == Signal::KILL {
         // Right behind a page, so that none is under way.
         wait_for_pages(&source, 1);
-        wait_until_pushed(&source, &exporter);
+        wait_until_pushed(&source, &exporter, receivers.len());
         exporter.signal(Signal::KILL);
         drop(exporter);
     } else {
         let (_, log) = exporter.terminate();
-        assert!(log.contains("wait in the buffer"), "{log}");
+        assert_eq!(log.matches("wait in the buffer").count(), receivers.len(), "{log}");
     }
-    assert!(fs::read_dir(folder.path()).unwrap().count() > 1);
+    for folder in &folders {
+        assert!(fs::read_dir(folder).unwrap().count() > 1);
+    }
     let exporter = Exporter::start(&binary, &config);
     wait_for_pages(&source, 2);
-    receiver.start_again();
+    receivers.iter_mut().for_each(Receiver::start_again);
     wait_for_pages(&source, 3);
     let (_, log) = exporter.terminate();
-    assert!(log.contains("all samples were sent"), "{log}");
-    assert_all_arrived(&format!("{kind:?}, restart by {signal:?}"), &source, &receiver);
+    assert_eq!(log.matches("all samples were sent").count(), receivers.len(), "{log}");
+    for receiver in &receivers {
+        let case = format!("{:?}, restart by {signal:?}", receiver.kind());
+        assert_all_arrived(&case, &source, receiver);
+    }
 }
 
 #[test]
-fn prometheus_misses_nothing_of_what_was_killed() {
-    check_restart(Kind::Prometheus, Signal::KILL);
+fn both_receivers_miss_nothing_of_what_was_killed() {
+    check_restart(Signal::KILL);
 }
 
 #[test]
-fn prometheus_misses_nothing_of_what_was_stopped() {
-    check_restart(Kind::Prometheus, Signal::TERM);
-}
-
-#[test]
-fn victoria_metrics_misses_nothing_of_what_was_killed() {
-    check_restart(Kind::VictoriaMetrics, Signal::KILL);
+fn both_receivers_miss_nothing_of_what_was_stopped() {
+    check_restart(Signal::TERM);
 }
 
 /// A disk without room is counted, and what waits is in memory then.

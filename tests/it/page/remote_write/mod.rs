@@ -3,7 +3,10 @@
 mod buffer;
 mod source;
 
-use std::{collections::BTreeSet, path::PathBuf};
+use std::{
+    collections::BTreeSet,
+    path::{Path, PathBuf},
+};
 
 use podmeter_tests::{
     cgroup::wait_for,
@@ -21,12 +24,22 @@ const MORE: &[(&str, &str)] =
 
 /// Pushes to that receiver each second.
 fn config(source: &Source, receiver: &Receiver, more: &str) -> String {
+    config_of(source, &[item(&receiver.write_url(), more)])
+}
+
+/// Pushes to these receivers each second.
+fn config_of(source: &Source, items: &[String]) -> String {
     format!(
         "node_name: n1\nkubernetes: {{ enabled: false }}\nexternal_labels: {{ cluster: c1 }}\n{}\
-         remote_write_interval: 1s\nremote_write: [{{ url: '{}'{more} }}]\n",
+         remote_write_interval: 1s\nremote_write: [{}]\n",
         source.config(),
-        receiver.write_url(),
+        items.join(", "),
     )
+}
+
+/// An item of `remote_write`.
+fn item(url: &str, more: &str) -> String {
+    format!("{{ url: '{url}'{more} }}")
 }
 
 /// Waits for so many more pages.
@@ -47,16 +60,27 @@ fn setup(kind: Kind) -> Option<(PathBuf, Receiver)> {
     Some((podmeter()?, Receiver::start(kind, &tool(variable)?)))
 }
 
+/// What a receiver has of the source's own series.
+fn received_of_source(receiver: &Receiver) -> Samples {
+    receiver.samples(&format!("{{job=\"{JOB}\",__name__!~\"up|scrape_.*|podmeter_.*\"}}"))
+}
+
+/// One of each kind, and the binary, if all are there.
+fn setup_both() -> Option<(PathBuf, [Receiver; 2])> {
+    let (binary, prometheus) = setup(Kind::Prometheus)?;
+    let (_, victoria_metrics) = setup(Kind::VictoriaMetrics)?;
+    Some((binary, [prometheus, victoria_metrics]))
+}
+
 /// Fails unless the receiver has each value of each page once, in order, with equal labels.
 fn assert_all_arrived(case: &str, source: &Source, receiver: &Receiver) -> Samples {
-    let selector = format!("{{job=\"{JOB}\",__name__!~\"up|scrape_.*|podmeter_.*\"}}");
     let expected = source.expected(MORE);
     let n_expected: usize = expected.values().map(Vec::len).sum();
     let mut received = Samples::new();
     let mut n_samples = 0;
     // VictoriaMetrics shows what it has taken a moment later.
     wait_for("as many samples as were given", || {
-        received = receiver.samples(&selector);
+        received = received_of_source(receiver);
         n_samples = received.values().map(Vec::len).sum();
         n_samples >= n_expected
     });
@@ -100,39 +124,44 @@ fn victoria_metrics_has_each_value_once() {
     check(Kind::VictoriaMetrics, "prometheus.WriteRequest");
 }
 
-/// The receiver ends for so long, and is there again.
-fn check_outage(kind: Kind, seconds: usize, more: &str) {
-    let Some((binary, mut receiver)) = setup(kind) else { return };
+/// All receivers end for so long, and are there again.
+fn check_outage(binary: &Path, receivers: &mut [Receiver], seconds: usize, more: &str) {
     let source = Source::start();
-    let exporter = Exporter::start(&binary, &config(&source, &receiver, more));
+    let items = receivers.iter().map(|receiver| item(&receiver.write_url(), more));
+    let exporter = Exporter::start(binary, &config_of(&source, &items.collect::<Vec<_>>()));
     wait_for_pages(&source, 3);
-    receiver.stop();
+    receivers.iter_mut().for_each(Receiver::stop);
     wait_for_pages(&source, seconds);
     let page = own_page(&exporter);
-    assert!(number(&page, "podmeter_remote_write_retries_total") > 0.0, "{page}");
-    assert!(number(&page, "podmeter_remote_write_pending_samples") > 0.0, "{page}");
-    receiver.start_again();
+    for family in ["podmeter_remote_write_retries_total", "podmeter_remote_write_pending_samples"] {
+        let of_each = page_samples(&page).into_iter();
+        let of_each =
+            of_each.filter(|(labels, value)| labels["__name__"] == family && *value > 0.0);
+        assert_eq!(of_each.count(), receivers.len(), "{page}");
+    }
+    receivers.iter_mut().for_each(Receiver::start_again);
     wait_for_pages(&source, 3);
     let (_, log) = exporter.terminate();
-    assert!(log.contains("all samples were sent"), "{log}");
-    assert!(log.contains("the receiver takes nothing; it is sent again"), "{log}");
-    assert_all_arrived(&format!("{kind:?}, away for {seconds} s{more}"), &source, &receiver);
+    for said in ["all samples were sent", "the receiver takes nothing; it is sent again"] {
+        assert!(log.matches(said).count() >= receivers.len(), "{log}");
+    }
+    for receiver in receivers {
+        let case = format!("{:?}, away for {seconds} s{more}", receiver.kind());
+        assert_all_arrived(&case, &source, receiver);
+    }
 }
 
 #[test]
-fn prometheus_is_away_for_a_minute_and_misses_nothing() {
-    check_outage(Kind::Prometheus, 60, "");
-}
-
-#[test]
-fn victoria_metrics_is_away_and_misses_nothing() {
-    check_outage(Kind::VictoriaMetrics, 6, "");
+fn both_receivers_are_away_for_a_minute_and_miss_nothing() {
+    let Some((binary, mut receivers)) = setup_both() else { return };
+    check_outage(&binary, &mut receivers, 60, "");
 }
 
 #[test]
 fn shards_keep_the_order_of_each_series() {
+    let Some((binary, receiver)) = setup(Kind::Prometheus) else { return };
     let more = ", queue_config: { min_shards: 3, max_shards: 4, max_samples_per_send: 10 }";
-    check_outage(Kind::Prometheus, 5, more);
+    check_outage(&binary, &mut [receiver], 5, more);
 }
 
 /// Podmeter's own counters, without asking the target.
