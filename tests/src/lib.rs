@@ -30,6 +30,7 @@ pub mod name_server;
 pub mod netns;
 pub mod page;
 pub mod page_server;
+pub mod post_server;
 pub mod probe;
 pub mod prometheus;
 pub mod receiver;

@@ -1,6 +1,8 @@
 //! What is pushed arrives at real receivers: each value once, in order, with the labels of the page.
 
 mod buffer;
+mod looks;
+mod reload;
 mod source;
 
 use std::{
@@ -171,9 +173,22 @@ fn own_page(exporter: &Exporter) -> String {
 
 /// The sum of a family's series.
 fn number(page: &str, family: &str) -> f64 {
+    number_of(page, family, &[])
+}
+
+/// The sum of those of them that have these labels.
+fn number_of(page: &str, family: &str, wanted: &[(&str, &str)]) -> f64 {
     let samples = page_samples(page);
-    let series = samples.iter().filter(|(labels, _)| labels["__name__"] == family);
-    series.map(|(_, value)| value).sum()
+    let is_one = |labels: &Labels| {
+        labels["__name__"] == family
+            && wanted.iter().all(|(name, value)| labels.get(*name).is_some_and(|has| has == value))
+    };
+    samples.iter().filter(|(labels, _)| is_one(labels)).map(|(_, value)| value).sum()
+}
+
+/// The text of `/`.
+fn landing(exporter: &Exporter) -> String {
+    get(&exporter.url("/"), &[]).text().to_owned()
 }
 
 #[test]

@@ -4,7 +4,10 @@ use std::{
     collections::BTreeMap,
     fmt::Write as _,
     net::SocketAddr,
+    ops::RangeInclusive,
     sync::{Arc, Mutex, PoisonError},
+    thread,
+    time::Duration,
 };
 
 use podmeter_tests::{
@@ -23,12 +26,19 @@ pub(super) struct Source {
 
 impl Source {
     pub(super) fn start() -> Self {
+        Self::start_slow(Duration::ZERO)
+    }
+
+    /// One that lets others wait for each page for so long.
+    pub(super) fn start_slow(wait: Duration) -> Self {
         let pages: Arc<Mutex<Vec<String>>> = Arc::default();
         let served = Arc::clone(&pages);
         let address = serve("text/plain; version=0.0.4", move |_| {
             let mut pages = served.lock().unwrap_or_else(PoisonError::into_inner);
             let page = page(pages.len() + 1);
             pages.push(page.clone());
+            drop(pages);
+            thread::sleep(wait);
             page.into_bytes()
         });
         Self { address, pages }
@@ -46,9 +56,19 @@ impl Source {
 
     /// What a receiver must have of them: values in the order of the pages, by series, with these labels more.
     pub(super) fn expected(&self, more: &[(&str, &str)]) -> BTreeMap<Labels, Vec<f64>> {
+        self.expected_of(1..=self.n_pages(), more)
+    }
+
+    /// The same of the pages with these numbers.
+    pub(super) fn expected_of(
+        &self,
+        numbers: RangeInclusive<usize>,
+        more: &[(&str, &str)],
+    ) -> BTreeMap<Labels, Vec<f64>> {
         let mut expected: BTreeMap<Labels, Vec<f64>> = BTreeMap::new();
-        for page in self.pages() {
-            for (mut labels, value) in page_samples(&page) {
+        let pages = self.pages();
+        for page in pages.iter().take(*numbers.end()).skip(numbers.start() - 1) {
+            for (mut labels, value) in page_samples(page) {
                 labels.extend(more.iter().map(|(name, value)| ((*name).into(), (*value).into())));
                 expected.entry(labels).or_default().push(value);
             }
@@ -91,6 +111,29 @@ fn page(n: usize) -> String {
     ));
     line(format_args!("took_seconds_sum {}\ntook_seconds_count {}", n as f64 * 0.7, 2 * n));
     page
+}
+
+/// The numbers of the pages that a receiver has values of; fails unless they follow each other.
+pub(super) fn numbers(received: &Samples) -> RangeInclusive<usize> {
+    let numbers = all_numbers(received);
+    let (first, last) = (numbers.first().expect("it has some"), numbers.last().expect("some"));
+    let all = *first..=*last;
+    assert_eq!(numbers, all.clone().collect::<Vec<_>>(), "each page once, and none is missing");
+    all
+}
+
+/// The number of the last of them, nought if there is none.
+pub(super) fn last_number(received: &Samples) -> usize {
+    all_numbers(received).last().copied().unwrap_or_default()
+}
+
+fn all_numbers(received: &Samples) -> Vec<usize> {
+    let is_counter = |labels: &Labels| labels["__name__"] == "seen_total" && labels["z"] == "0";
+    let mut counters = received.iter().filter(|(labels, _)| is_counter(labels));
+    let samples = counters.next().map(|(_, samples)| samples.as_slice()).unwrap_or_default();
+    // See `page`.
+    let number = |value: f64| (value / 1000.0).to_string().parse().expect("a whole number");
+    samples.iter().map(|(_, value)| number(*value)).collect()
 }
 
 /// Fails unless the receiver has exactly these values, each once and in order.
