@@ -90,7 +90,12 @@ impl Client {
     /// Asks for a URL with these headers.
     #[must_use]
     pub fn get_with(&self, url: &str, headers: &[(&str, &str)]) -> Answer {
-        get_with(&self.agent, url, headers).unwrap_or_else(|error| panic!("GET {url}: {error}"))
+        self.try_get_with(url, headers).unwrap_or_else(|error| panic!("GET {url}: {error}"))
+    }
+
+    /// The same where the server may not be there yet.
+    pub fn try_get_with(&self, url: &str, headers: &[(&str, &str)]) -> Result<Answer, ureq::Error> {
+        get_with(&self.agent, url, headers)
     }
 
     /// Sends a JSON document by POST.

@@ -4,7 +4,7 @@ use std::{
     collections::{BTreeMap, BTreeSet},
     net::{SocketAddr, TcpListener},
     path::{Path, PathBuf},
-    process::Command,
+    process::{Command, Stdio},
 };
 
 use podmeter::source::upstream::exposition::{Dialect, Line, Reader, parse_series};
@@ -14,7 +14,7 @@ use tempfile::TempDir;
 
 use crate::{
     cgroup::wait_for,
-    http::{get, try_get},
+    http::{Answer, Client, try_get},
     prometheus::percent_encoded,
     tools::{Process, write},
 };
@@ -34,9 +34,21 @@ pub enum Kind {
     VictoriaMetrics,
 }
 
+/// How a Prometheus is guarded, and by what the test itself gets in.
+#[derive(Debug)]
+pub struct Guard {
+    /// Its web configuration file, with TLS.
+    pub web_config: PathBuf,
+    /// Holds a certificate that it takes.
+    pub client: Client,
+    /// A header `Authorization` that it takes.
+    pub authorization: String,
+}
+
 /// A receiver on a port of its own, with a folder that outlives its process.
 pub struct Receiver {
     kind: Kind,
+    guard: Option<Guard>,
     binary: PathBuf,
     address: SocketAddr,
     dir: TempDir,
@@ -47,11 +59,22 @@ impl Receiver {
     /// Starts one, and waits until it answers.
     #[must_use]
     pub fn start(kind: Kind, binary: &Path) -> Self {
+        Self::start_by(kind, binary, None)
+    }
+
+    /// The same of a Prometheus that lets in only some.
+    #[must_use]
+    pub fn start_guarded(binary: &Path, guard: Guard) -> Self {
+        Self::start_by(Kind::Prometheus, binary, Some(guard))
+    }
+
+    fn start_by(kind: Kind, binary: &Path, guard: Option<Guard>) -> Self {
         let dir = tempfile::tempdir().expect("a temporary folder");
         let address = TcpListener::bind("127.0.0.1:0")
             .and_then(|free| free.local_addr())
             .expect("there is a free port");
-        let mut receiver = Self { kind, binary: binary.into(), address, dir, process: None };
+        let binary = binary.into();
+        let mut receiver = Self { kind, guard, binary, address, dir, process: None };
         receiver.start_again();
         receiver
     }
@@ -74,6 +97,11 @@ impl Receiver {
                     .arg(format!("--storage.tsdb.path={}", data.display()))
                     .arg(format!("--web.listen-address={}", self.address))
                     .args(["--web.enable-remote-write-receiver", "--log.level=error"]);
+                if let Some(guard) = &self.guard {
+                    command.arg(format!("--web.config.file={}", guard.web_config.display()));
+                    // It has a line for each client that does not get in.
+                    command.stderr(Stdio::null());
+                }
             }
             Kind::VictoriaMetrics => {
                 command
@@ -88,7 +116,7 @@ impl Receiver {
             Kind::VictoriaMetrics => "/health",
         };
         wait_for("the receiver answers", || {
-            try_get(&self.url(ready), &[]).is_ok_and(|answer| answer.status == 200)
+            self.ask(ready).is_ok_and(|answer| answer.status == 200)
         });
     }
 
@@ -146,10 +174,10 @@ impl Receiver {
     /// duplicate.
     fn exported_samples(&self, selector: &str) -> Samples {
         // What came a moment ago is not seen before.
-        let _flushed = get(&self.url("/internal/force_flush"), &[]);
+        let _flushed = self.get("/internal/force_flush");
         let selector = percent_encoded(selector);
         let path = format!("/api/v1/export?reduce_mem_usage=1&match[]={selector}");
-        let answer = get(&self.url(&path), &[]);
+        let answer = self.get(&path);
         // What is no number in JSON is a text, and a stale marker is nothing.
         let value = |value: &Value| match value {
             Value::String(text) => Some(text.parse().expect("a number")),
@@ -173,13 +201,28 @@ impl Receiver {
     }
 
     fn json(&self, path: &str) -> Value {
-        let answer = get(&self.url(path), &[]);
+        let answer = self.get(path);
         serde_json::from_slice(&answer.body)
             .unwrap_or_else(|error| panic!("{path}: {error}: {}", answer.text()))
     }
 
+    fn get(&self, path: &str) -> Answer {
+        self.ask(path).unwrap_or_else(|error| panic!("GET {path}: {error}"))
+    }
+
+    fn ask(&self, path: &str) -> Result<Answer, ureq::Error> {
+        let url = self.url(path);
+        match &self.guard {
+            Some(Guard { client, authorization, .. }) => {
+                client.try_get_with(&url, &[("Authorization", authorization)])
+            }
+            None => try_get(&url, &[]),
+        }
+    }
+
     fn url(&self, path: &str) -> String {
-        format!("http://{}{path}", self.address)
+        let scheme = if self.guard.is_some() { "https" } else { "http" };
+        format!("{scheme}://{}{path}", self.address)
     }
 }
 

@@ -1,6 +1,7 @@
 //! What is pushed arrives at real receivers: each value once, in order, with the labels of the page.
 
 mod buffer;
+mod guarded;
 mod looks;
 mod reload;
 mod source;
