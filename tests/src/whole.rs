@@ -62,6 +62,8 @@ pub struct Around {
     pub api: Gate,
     /// Names of targets, each with its page.
     jobs: Vec<(String, &'static str)>,
+    /// Further keys of the configuration.
+    more: String,
     dir: TempDir,
     _recorded: RecordedApi,
 }
@@ -80,7 +82,7 @@ impl Around {
         let targets = Gate::before(targets.address());
         let dir = tempfile::tempdir().expect("a temporary folder");
         let jobs = JOBS.iter().map(|job| ((*job).to_owned(), *job)).collect();
-        let around = Self { targets, api, jobs, dir, _recorded: recorded };
+        let around = Self { targets, api, jobs, more: String::new(), dir, _recorded: recorded };
         around.give_token();
         around
     }
@@ -90,6 +92,13 @@ impl Around {
     pub fn enlarged(mut self, n_more: usize) -> Self {
         let more = (0..n_more).map(|idx| (format!("more-{idx}"), "kubelet-metrics-cadvisor"));
         self.jobs.extend(more);
+        self
+    }
+
+    /// The same with further keys in the configuration.
+    #[must_use]
+    pub fn configured(mut self, more: &str) -> Self {
+        self.more.push_str(more);
         self
     }
 
@@ -134,6 +143,7 @@ scrape_configs:
             )
             .expect("a string takes all");
         }
+        config.push_str(&self.more);
         config
     }
 
@@ -171,7 +181,9 @@ impl Whole {
         Self::start_in(Around::start().enlarged(N_MORE), command)
     }
 
-    fn start_in(around: Around, command: Command) -> Self {
+    /// The same in the midst of others than the usual ones.
+    #[must_use]
+    pub fn start_in(around: Around, command: Command) -> Self {
         let exporter = Exporter::start_by(command, &around.config());
         let whole = Self { exporter, around };
         let deadline = Instant::now() + PATIENCE;

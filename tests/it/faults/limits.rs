@@ -171,13 +171,13 @@ fn without_descriptors_it_counts_and_serves_again_afterwards() {
 }
 
 /// A file system of its own, which is small.
-struct TinyDisk {
-    dir: tempfile::TempDir,
+pub(super) struct TinyDisk {
+    pub(super) dir: tempfile::TempDir,
 }
 
 impl TinyDisk {
     /// Mounts one, or says why not.
-    fn mount() -> Result<Self, String> {
+    pub(super) fn mount() -> Result<Self, String> {
         let dir = tempfile::tempdir().expect("a temporary folder");
         let output = Command::new("mount")
             .args(["-t", "tmpfs", "-o", "size=256k", "podmeter-test"])

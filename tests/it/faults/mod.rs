@@ -11,10 +11,12 @@
 //! | `limits.rs` | memory, file descriptors, the disk |
 //! | `clients.rs` | clients by the thousand, clients that do not read |
 //! | `requests.rs` | requests that are none |
+//! | `receivers.rs` | receivers of remote write, alone and with everything else |
 //! | `churn.rs` | cgroups that come and go |
 //! | `instances.rs` | nothing: a start, and a second Podmeter beside the first |
 //!
-//! A server that Podmeter sends to goes behind a `podmeter_tests::gate::Gate` of `Around`, as those that it asks.
+//! Servers that Podmeter asks are behind a `podmeter_tests::gate::Gate` of `Around`; one that it sends to is a
+//! `podmeter_tests::post_server`, which breaks in more ways than being away.
 //!
 //! Each test has a Podmeter of its own, so that they run side by side.
 
@@ -24,4 +26,5 @@ mod instances;
 mod limits;
 mod outages;
 mod process;
+mod receivers;
 mod requests;
