@@ -11,6 +11,7 @@
 
 mod api_objects;
 mod btf;
+mod buffer;
 mod cgroup_path;
 mod config;
 mod exposition;
@@ -39,6 +40,7 @@ const TARGETS: &[(&str, Target)] = &[
     ("headers", headers::check),
     ("btf", btf::check),
     ("host_files", host_files::check),
+    ("buffer", buffer::check),
 ];
 
 static CHOSEN: OnceLock<Target> = OnceLock::new();

@@ -33,6 +33,7 @@ const TARGETS: &[&str] = &[
     "headers",
     "btf",
     "host_files",
+    "buffer",
 ];
 
 /// For each.

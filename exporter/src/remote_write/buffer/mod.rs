@@ -5,6 +5,8 @@
 //! whenever the process ends; only what was under way then may be sent twice. A file is removed when all of it is done.
 //! The kernel writes to the disk when it likes: a machine that loses its power loses the last seconds.
 
+#[cfg(any(test, fuzzing))]
+pub mod fuzzing;
 mod record;
 mod segment;
 

@@ -2,7 +2,7 @@
 
 use std::{
     fs::{self, File, OpenOptions},
-    io::{self, Read as _, Seek as _, SeekFrom},
+    io::{self, BufReader, Read},
     os::unix::fs::FileExt as _,
     path::{Path, PathBuf},
 };
@@ -10,7 +10,7 @@ use std::{
 use super::record::{self, DONE, HEADER_BYTES, Header};
 
 /// How each file begins: whose it is, and in which format.
-const MAGIC: &[u8; 8] = b"PODMRW\0\x01";
+pub(super) const MAGIC: &[u8; 8] = b"PODMRW\0\x01";
 
 /// How the names of the files begin; their number follows.
 const PREFIX: &str = "segment-";
@@ -55,8 +55,9 @@ impl Segment {
 
     /// Opens a file of an earlier process, and cuts off what is torn at its end.
     pub(super) fn open(path: PathBuf) -> io::Result<(Self, Contents)> {
-        let mut file = OpenOptions::new().read(true).write(true).open(&path)?;
-        let (contents, end) = read_all(&mut file)?;
+        let file = OpenOptions::new().read(true).write(true).open(&path)?;
+        let n_bytes = file.metadata()?.len();
+        let (contents, end) = read_all(BufReader::with_capacity(1 << 20, &file), n_bytes)?;
         file.set_len(end)?;
         let n_waiting = contents.waiting.len();
         Ok((Self { file, path, n_bytes: end, n_waiting }, contents))
@@ -115,12 +116,9 @@ impl Segment {
     }
 }
 
-/// Reads all records, and where the last good one ends.
-fn read_all(file: &mut File) -> io::Result<(Contents, u64)> {
+/// Reads all records of a file of so many bytes, and where the last one ends behind which there may be another.
+pub(super) fn read_all(mut reader: impl Read, n_bytes: u64) -> io::Result<(Contents, u64)> {
     let mut contents = Contents::default();
-    let n_bytes = file.metadata()?.len();
-    file.seek(SeekFrom::Start(0))?;
-    let mut reader = io::BufReader::with_capacity(1 << 20, file);
     let mut magic = [0; MAGIC.len()];
     if n_bytes < MAGIC.len() as u64 || reader.read_exact(&mut magic).is_err() || magic != *MAGIC {
         contents.n_torn = usize::from(n_bytes > 0);
