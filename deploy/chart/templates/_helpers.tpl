@@ -27,6 +27,19 @@ app.kubernetes.io/managed-by: {{ .Release.Service }}
 {{- toYaml (mergeOverwrite (deepCopy .Values.config) $own) }}
 {{- end }}
 
+{{/* Where the buffers of remote write lie in the pod; fails where one would lie elsewhere, which is read-only. */}}
+{{- define "podmeter.bufferPath" -}}
+{{- $path := "/var/lib/podmeter/remote-write" }}
+{{- $enabled := .Values.remoteWrite.buffer.enabled }}
+{{- range .Values.config.remote_write }}
+{{- with .buffer }}
+{{- if not $enabled }}{{ fail "config.remote_write has a buffer, which needs remoteWrite.buffer.enabled: the root file system is read-only" }}{{ end }}
+{{- if not (hasPrefix (print $path "/") .directory) }}{{ fail (print "config.remote_write has a buffer.directory outside of " $path ", where nothing can be written") }}{{ end }}
+{{- end }}
+{{- end }}
+{{- $path }}
+{{- end }}
+
 {{/* Where the kubelet probes, behind the port: by HTTPS if there is TLS, on the loopback if Podmeter listens there. */}}
 {{- define "podmeter.probe" -}}
 {{- if .Values.web.config.tls_server_config }}, scheme: HTTPS{{ end }}

@@ -87,6 +87,16 @@ fn all_values_render_and_wrong_ones_are_refused() {
             "only one",
         ),
         (json!({ "podMonitor": { "interval": "soon" } }), "interval"),
+        (json!({ "remoteWrite": { "buffer": { "hostPath": "buffer" } } }), "hostPath"),
+        (json!({ "remoteWrite": { "buffer": { "sizeLimit": "1 GB" } } }), "sizeLimit"),
+        (
+            json!({ "config": pushing("/var/lib/podmeter/remote-write/main") }),
+            "remoteWrite.buffer.enabled",
+        ),
+        (
+            json!({ "config": pushing("/var/lib/podmeter"), "remoteWrite": { "buffer": { "enabled": true } } }),
+            "buffer.directory outside of /var/lib/podmeter/remote-write",
+        ),
         (json!({ "web": { "config": { "tls_config": {} } } }), "tls_config"),
         (json!({ "web": { "readers": [{ "name": "a" }] } }), "namespace"),
     ] {
@@ -104,7 +114,12 @@ fn all_values_render_and_wrong_ones_are_refused() {
             "hostPID": true,
             "kubelet": { "caConfigMap": "kubelet-ca", "serverName": "${NODE_NAME}", "insecureSkipVerify": true },
             "port": 9999,
-            "config": { "listen": "127.0.0.1:9999", "external_labels": { "cluster": "beijing01" } },
+            "config": {
+                "listen": "127.0.0.1:9999",
+                "external_labels": { "cluster": "beijing01" },
+                "remote_write": pushing("/var/lib/podmeter/remote-write/main")["remote_write"],
+            },
+            "remoteWrite": { "buffer": { "enabled": true } },
             "affinity": { "nodeAffinity": {} },
             "podLabels": { "team": "sre" },
             "podAnnotations": { "example.com/note": "a" },
@@ -129,12 +144,60 @@ fn all_values_render_and_wrong_ones_are_refused() {
         }),
     );
     check_web(&rendered["web.yaml"]);
+    check_config(&rendered["configmap.yaml"]);
     rendered.retain(|name, _| {
         !["serviceaccount.yaml", "clusterrole.yaml", "clusterrolebinding.yaml"]
             .contains(&name.as_str())
     });
     let rendered: Vec<String> = rendered.into_values().collect();
     expect_file!["../../golden/chart.yaml"].assert_eq(&rendered.join("---\n"));
+}
+
+/// A configuration that pushes, with a buffer in that folder.
+fn pushing(directory: &str) -> Value {
+    json!({ "remote_write": [
+        { "url": "https://metrics.example/api/v1/write",
+          "buffer": { "directory": directory, "size_limit": "512MB" } },
+    ] })
+}
+
+/// Where the buffers lie by these values: the mount of the container, and the volume.
+fn buffer_mount(helm: &Helm<'_>, buffer: &Value) -> [Value; 2] {
+    let rendered = render(helm, &json!({ "remoteWrite": { "buffer": buffer } }));
+    let daemon_set = rendered.get("daemonset.yaml").expect("there is one");
+    let daemon_set: Value = serde_saphyr::from_str(daemon_set).expect("it is YAML");
+    ["containers/0/volumeMounts", "volumes"].map(|list| {
+        let list = daemon_set.pointer(&format!("/spec/template/spec/{list}"));
+        let mut items = list.and_then(Value::as_array).expect("a list").iter();
+        let item = items.find(|item| item.get("name") == Some(&json!("remote-write")));
+        item.cloned().unwrap_or_default()
+    })
+}
+
+#[test]
+fn the_folder_of_buffers_is_one_of_the_node_or_goes_with_the_pod() {
+    let Some(cluster) = Cluster::start() else { return };
+    let Some(helm) = Helm::find(&cluster) else { return };
+    assert_eq!(buffer_mount(&helm, &json!({})), [Value::Null, Value::Null]);
+    let path = "/var/lib/podmeter/remote-write";
+    let mount = json!({ "name": "remote-write", "mountPath": path, "readOnly": false });
+    for (buffer, volume) in [
+        (json!({}), json!({ "hostPath": { "path": path, "type": "DirectoryOrCreate" } })),
+        (
+            json!({ "hostPath": "/data/podmeter" }),
+            json!({ "hostPath": { "path": "/data/podmeter", "type": "DirectoryOrCreate" } }),
+        ),
+        (json!({ "hostPath": "" }), json!({ "emptyDir": {} })),
+        (
+            json!({ "hostPath": "", "sizeLimit": "1Gi" }),
+            json!({ "emptyDir": { "sizeLimit": "1Gi" } }),
+        ),
+    ] {
+        let [mut enabled, mut expected] = [buffer, volume];
+        enabled["enabled"] = json!(true);
+        expected["name"] = json!("remote-write");
+        assert_eq!(buffer_mount(&helm, &enabled), [mount.clone(), expected]);
+    }
 }
 
 /// What Helm makes of the values, as `deploy/kustomize` has it; the API server has taken it.

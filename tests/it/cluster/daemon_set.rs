@@ -105,6 +105,8 @@ fn everything_works_in_the_profile_capabilities() {
     check_containers(&pod);
     helm.uninstall();
     check_tls(&node, &helm);
+    helm.uninstall();
+    check_buffer(&node, &helm);
 }
 
 /// A pod with a certificate gets ready by probes that come by HTTPS, and gives its page in no other way.
@@ -131,6 +133,35 @@ fn check_tls(node: &Node, helm: &Helm<'_>) {
     assert!(page.text().contains("\npodmeter_build_info{"), "{}", page.text());
     assert_ne!(http::get(&format!("http://{}/metrics", pod.address()), &[]).status, 200);
     println!("report: DaemonSet | with a certificate | ready by the kubelet's probes over HTTPS");
+}
+
+/// What waits for a receiver that is away lies on the node, in the one folder that the pod may write to.
+fn check_buffer(node: &Node, helm: &Helm<'_>) {
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let of_node = folder.path().join("made/by/need");
+    let receiver = json!({
+        // Nobody listens there.
+        "url": "http://127.0.0.1:1/api/v1/write",
+        "buffer": { "directory": "/var/lib/podmeter/remote-write/main", "size_limit": "64MB" },
+    });
+    let values = json!({
+        "config": { "remote_write_interval": "1s", "remote_write": [receiver] },
+        "remoteWrite": { "buffer": { "enabled": true, "hostPath": of_node } },
+    });
+    let pod = install(node, helm, "capabilities", &values);
+    pod.check_rights(node);
+    wait_until("what waits lies on the node", || {
+        let files = fs::read_dir(of_node.join("main")).ok()?.flatten();
+        let mut names = files.map(|file| file.file_name());
+        names.any(|name| name.to_string_lossy().starts_with("segment-")).then_some(())
+    });
+    let landing = pod.landing();
+    assert!(landing.contains("cannot connect: is the receiver running"), "{landing}");
+    assert!(!landing.contains("the buffer does not work"), "{landing}");
+    helm.uninstall();
+    println!(
+        "report: DaemonSet | with a buffer | what waits lies on the node, the root is read-only"
+    );
 }
 
 /// The name of Podmeter's image on the node.
