@@ -1,13 +1,15 @@
 //! Whose a network namespace is: that of the pod, container or service whose processes are in it. Pure.
 
 use std::{
+    cmp::Reverse,
     collections::{BTreeMap, btree_map::Entry},
     sync::Arc,
+    time::Instant,
 };
 
 use super::Identity;
 use crate::{
-    cgroup::tree::CgroupTree,
+    cgroup::tree::{CgroupTree, State},
     subject::{CgroupId, NetworkNamespaceId},
 };
 
@@ -24,14 +26,16 @@ pub enum NamespaceOwner {
 #[derive(Clone, Debug, Default)]
 pub(super) struct NamespaceOwners(BTreeMap<NetworkNamespaceId, NamespaceOwner>);
 
-/// How good an owner is, the best first: a living one, then the more special one, then the older one.
-type Rank = (bool, u8, CgroupId);
+/// How good an owner is, the best first: a living one, then the one that died last, then the more special one, then the
+/// older one.
+type Rank = (Option<Reverse<Instant>>, u8, CgroupId);
 
 impl NamespaceOwners {
     /// Names the namespaces that a tree knows.
     ///
-    /// Where several have processes in one, the living go before the dead, because the kernel gives the number of a
-    /// namespace that is gone to the next one; and a pod goes before what may have joined it.
+    /// Where several have processes in one, the living go before the dead, and those that died last before the others,
+    /// because the kernel gives the number of a namespace that is gone to the next one; and a pod goes before what may
+    /// have joined it.
     pub(super) fn of<'a>(
         tree: &CgroupTree,
         identity: impl Fn(CgroupId) -> Option<&'a Identity>,
@@ -42,7 +46,11 @@ impl NamespaceOwners {
                 continue;
             };
             let (special, owner) = owner;
-            let rank = (!entry.is_live(), special, id);
+            let dead_since = match entry.state {
+                State::Live => None,
+                State::Dead { since } => Some(Reverse(since)),
+            };
+            let rank = (dead_since, special, id);
             match best.entry(namespace) {
                 Entry::Occupied(mut known) if rank < known.get().0 => {
                     known.insert((rank, Arc::new(owner)));
@@ -91,7 +99,10 @@ fn owner_of(identity: &Identity) -> Option<(u8, Identity)> {
 
 #[cfg(test)]
 mod tests {
-    use std::{sync::Arc, time::Instant};
+    use std::{
+        sync::Arc,
+        time::{Duration, Instant},
+    };
 
     use super::NamespaceOwner;
     use crate::{
@@ -169,5 +180,16 @@ mod tests {
         let new = format!("/kubepods/pod{OTHER_UID}/{}", container_id());
         check(&[(&old, dead, NAMESPACE)], Some(pod(UID)));
         check(&[(&old, dead, NAMESPACE), (&new, State::Live, NAMESPACE)], Some(pod(OTHER_UID)));
+    }
+
+    #[test]
+    fn a_number_that_was_given_again_stays_the_later_ones_when_it_is_dead_too() {
+        let died = Instant::now();
+        let [first, last] =
+            [0, 1].map(|seconds| State::Dead { since: died + Duration::from_secs(seconds) });
+        let old = format!("/kubepods/pod{UID}/{}", container_id());
+        let new = format!("/kubepods/pod{OTHER_UID}/{}", container_id());
+        check(&[(&old, first, NAMESPACE), (&new, last, NAMESPACE)], Some(pod(OTHER_UID)));
+        check(&[(&new, last, NAMESPACE), (&old, first, NAMESPACE)], Some(pod(OTHER_UID)));
     }
 }
