@@ -70,7 +70,7 @@ pub const HOST: &[HostDef] = &[
     HostDef {
         name: "process",
         metrics: process::METRICS,
-        open: Open::Machine(|| Box::new(process::ProcessSource)),
+        open: Open::Machine(|| Box::<process::ProcessSource>::default()),
     },
 ];
 

@@ -2,7 +2,10 @@
 
 use std::sync::Arc;
 
-use procfs::{ProcResult, WithCurrentSystemInfo as _, process::Process};
+use procfs::{
+    ProcResult, WithCurrentSystemInfo as _,
+    process::{LimitValue, Process},
+};
 
 use crate::{
     cgroup::tree::CgroupTree,
@@ -64,8 +67,13 @@ const VIRTUAL_MEMORY: Desc = Desc {
     origin: "/proc/self/stat: vsize",
 };
 
-/// The source; it has no state.
-pub struct ProcessSource;
+/// The source.
+#[derive(Debug, Default)]
+pub struct ProcessSource {
+    /// When the process was started, as the clock was when that was first looked at. The kernel moves its own answer when
+    /// the clock is set, and that would look like a restart.
+    start_seconds: Option<f64>,
+}
 
 impl Source for ProcessSource {
     fn name(&self) -> &'static str {
@@ -77,28 +85,37 @@ impl Source for ProcessSource {
         _tree: &Arc<CgroupTree>,
         _freed: &[Subject],
     ) -> Result<Collected, SourceError> {
-        Ok(Collected { families: read()?, stats: SourceStats::Plain })
+        Ok(Collected { families: self.read()?, stats: SourceStats::Plain })
     }
 }
 
-#[expect(clippy::cast_precision_loss, reason = "bytes, ticks and descriptors are far below 2^53")]
-fn read() -> ProcResult<Vec<Family>> {
-    let process = Process::myself()?;
-    let stat = process.stat()?;
-    let ticks_per_second = procfs::ticks_per_second() as f64;
-    let boot_seconds = procfs::boot_time_secs()? as f64;
-    let mut families = vec![
-        family(&CPU_SECONDS, (stat.utime + stat.stime) as f64 / ticks_per_second),
-        family(&OPEN_FDS, process.fd_count()? as f64),
-        family(&RESIDENT_MEMORY, stat.rss_bytes().get() as f64),
-        family(&START_TIME, boot_seconds + stat.starttime as f64 / ticks_per_second),
-        family(&VIRTUAL_MEMORY, stat.vsize as f64),
-    ];
-    // An unlimited number of descriptors has no number to give.
-    if let procfs::process::LimitValue::Value(max) = process.limits()?.max_open_files.soft_limit {
-        families.push(family(&MAX_FDS, max as f64));
+impl ProcessSource {
+    #[expect(
+        clippy::cast_precision_loss,
+        reason = "bytes, ticks and descriptors are far below 2^53"
+    )]
+    fn read(&mut self) -> ProcResult<Vec<Family>> {
+        let process = Process::myself()?;
+        let stat = process.stat()?;
+        let ticks_per_second = procfs::ticks_per_second() as f64;
+        let start_seconds = match self.start_seconds {
+            Some(known) => known,
+            None => procfs::boot_time_secs()? as f64 + stat.starttime as f64 / ticks_per_second,
+        };
+        self.start_seconds = Some(start_seconds);
+        let mut families = vec![
+            family(&CPU_SECONDS, (stat.utime + stat.stime) as f64 / ticks_per_second),
+            family(&OPEN_FDS, process.fd_count()? as f64),
+            family(&RESIDENT_MEMORY, stat.rss_bytes().get() as f64),
+            family(&START_TIME, start_seconds),
+            family(&VIRTUAL_MEMORY, stat.vsize as f64),
+        ];
+        // An unlimited number of descriptors has no number to give.
+        if let LimitValue::Value(max) = process.limits()?.max_open_files.soft_limit {
+            families.push(family(&MAX_FDS, max as f64));
+        }
+        Ok(families)
     }
-    Ok(families)
 }
 
 fn family(desc: &'static Desc, number: f64) -> Family {
@@ -109,12 +126,12 @@ fn family(desc: &'static Desc, number: f64) -> Family {
 
 #[cfg(test)]
 mod tests {
-    use super::{METRICS, read};
+    use super::{METRICS, ProcessSource};
     use crate::metric::Value;
 
     #[test]
     fn a_living_process_has_every_number() {
-        let families = read().unwrap();
+        let families = ProcessSource::default().read().unwrap();
         assert_eq!(families.len(), METRICS.len());
         for family in families {
             let Value::Number(number) = family.samples[0].value else { panic!("a number") };
