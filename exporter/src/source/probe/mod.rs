@@ -6,6 +6,7 @@
 
 mod def;
 mod diagnostic;
+mod ended;
 mod host;
 mod load;
 mod maps;

@@ -11,6 +11,7 @@ use podmeter_common::owner::{REMAINDER, SocketOwner};
 use super::{
     def::{HookDef, HookKind, Names, ProbeDef},
     diagnostic::Lines,
+    ended::Ended,
     host::ProbeHost,
     maps::{self, Reader},
 };
@@ -19,7 +20,7 @@ use crate::{
     metric::{Family, Value},
     paths::HostPaths,
     source::{Collected, Source, SourceError, SourceStats},
-    subject::{CgroupId, Subject},
+    subject::{CgroupId, NetworkNamespaceId, Subject},
 };
 
 /// What became of a probe at start.
@@ -84,6 +85,7 @@ pub struct Probe {
     lines: Option<Lines>,
     /// The owners of entries in the kernel's maps who are not known.
     unknown: HashMap<Subject, Quiet>,
+    ended: Ended,
 }
 
 /// For how long there was no event of an owner.
@@ -119,6 +121,7 @@ impl Probe {
             names,
             lines,
             unknown: HashMap::new(),
+            ended: Ended::default(),
         }
     }
 
@@ -136,7 +139,12 @@ impl Probe {
 
     /// Owners whose time is up: those that are not known and have waited long enough, and network namespaces that
     /// nobody alive is in, whose values this collection still has: their number is soon another's.
-    fn expired(&mut self, families: &[Family], tree: &CgroupTree) -> Vec<Subject> {
+    fn expired(
+        &mut self,
+        families: &[Family],
+        tree: &CgroupTree,
+        uses: &HashMap<NetworkNamespaceId, NamespaceUse>,
+    ) -> Vec<Subject> {
         let mut marks: HashMap<Subject, u64> = HashMap::new();
         for sample in families.iter().flat_map(|family| &family.samples) {
             let mark = marks.entry(sample.subject).or_default();
@@ -145,7 +153,6 @@ impl Probe {
                 Value::Histogram(histogram) => histogram.count(),
             });
         }
-        let uses = tree.namespaces().uses(tree);
         let mut expired = Vec::new();
         let mut unknown = HashMap::new();
         for (subject, mark) in marks {
@@ -248,11 +255,13 @@ impl Source for Probe {
         }
         self.forget(freed)?;
         let mut reader = Reader::new(&self.ebpf, &self.paths, &self.names, self.socket_owner);
-        let families = (self.def.read)(&mut reader).map_err(|source| self.error(source))?;
+        let mut families = (self.def.read)(&mut reader).map_err(|source| self.error(source))?;
         let maps = reader.into_uses();
         let skipped =
             maps::skipped(&self.ebpf, self.def.skips).map_err(|source| self.error(source))?;
-        let expired = self.expired(&families, tree);
+        let uses = tree.namespaces().uses(tree);
+        self.ended.hold_back(&mut families, &uses);
+        let expired = self.expired(&families, tree, &uses);
         self.forget(&expired)?;
         let runs = self.program_runs();
         Ok(Collected { families, stats: SourceStats::Probe(ProbeStats { skipped, maps, runs }) })
