@@ -1,6 +1,6 @@
 //! One test binary: `page` and `docs` need no privileges, `kernel` needs root and runs here and in virtual machines,
-//! `cluster` needs root and a real Kubernetes, `image` needs root and the built image, `faults` needs
-//! root for all probes.
+//! `cluster` needs root and a real Kubernetes, `image` needs root and the built image, `faults` and
+//! `soak` need root for all probes.
 
 #![expect(
     clippy::cast_precision_loss,
@@ -17,6 +17,7 @@ mod faults;
 mod image;
 mod kernel;
 mod page;
+mod soak;
 
 use podmeter_tests::heap::Counting;
 

@@ -1,6 +1,6 @@
 //! A strict reader of pages in text 0.0.4, of our own making: the one that Podmeter has is what is tested.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 
 /// A page.
 #[derive(Debug, Default)]
@@ -79,6 +79,15 @@ impl Exposition {
         self.values(name, labels).reduce(|sum, value| sum + value)
     }
 
+    /// The series of a target, as they are written.
+    pub fn of_job(&self, job: &str) -> impl Iterator<Item = &str> {
+        let label = format!("job=\"{job}\"");
+        self.series
+            .keys()
+            .map(String::as_str)
+            .filter(move |series| series.split(['{', ',', '}']).any(|part| part == label))
+    }
+
     /// The value of a series that is written like this, with its labels sorted.
     #[must_use]
     pub fn exactly(&self, series: &str) -> Option<f64> {
@@ -119,6 +128,43 @@ impl Exposition {
     }
 }
 
+/// Families whose lines do not stand together on a page, by name.
+#[must_use]
+pub fn torn_families(page: &str) -> HashSet<&str> {
+    let mut kinds = HashMap::new();
+    let mut current = "";
+    let (mut ended, mut torn) = (HashSet::new(), HashSet::new());
+    for line in page.lines() {
+        let words: Vec<&str> = line.splitn(4, ' ').collect();
+        let family = match words.as_slice() {
+            ["#", "TYPE", name, kind] => {
+                kinds.insert(*name, *kind);
+                *name
+            }
+            ["#", "HELP", name, ..] => *name,
+            ["#", ..] => continue,
+            _ => family_of(line.split(['{', ' ']).next().unwrap_or_default(), &kinds),
+        };
+        if family != current {
+            ended.insert(current);
+            current = family;
+            if ended.contains(family) {
+                torn.insert(family);
+            }
+        }
+    }
+    torn
+}
+
+/// The family of a sample of this name, where these families have a type.
+fn family_of<'a>(name: &'a str, kinds: &HashMap<&str, &str>) -> &'a str {
+    let has_parts = |family: &&str| matches!(kinds.get(family), Some(&"histogram" | &"summary"));
+    let mut bases =
+        ["_bucket", "_count", "_sum"].iter().filter_map(|suffix| name.strip_suffix(suffix));
+    let base = bases.find(has_parts);
+    base.filter(|_| !kinds.contains_key(name)).unwrap_or(name)
+}
+
 /// Name and sorted labels of a line, and what stands behind them.
 fn series(line: &str) -> Result<(String, &str), &'static str> {
     let end = line.find(['{', ' ']).ok_or("no value")?;
@@ -157,7 +203,23 @@ fn end_of_value(text: &str) -> Option<usize> {
 
 #[cfg(test)]
 mod tests {
-    use super::Exposition;
+    use std::collections::HashSet;
+
+    use super::{Exposition, torn_families};
+
+    #[test]
+    fn families_whose_lines_are_apart_are_found() {
+        let check = |page: &str, expected: &[&str]| {
+            assert_eq!(torn_families(page), expected.iter().copied().collect::<HashSet<_>>());
+        };
+        let histogram =
+            "# HELP a A.\n# TYPE a histogram\na_bucket{le=\"1\"} 1\na_sum 1\na_count 1\n";
+        check(histogram, &[]);
+        check(&format!("{histogram}b 1\nc 1\n"), &[]);
+        check(&format!("{histogram}b 1\na_sum{{x=\"1\"}} 1\nb 2\n"), &["a", "b"]);
+        check(&format!("{histogram}b 1\n# TYPE a histogram\n"), &["a"]);
+        check("b 1\nc 1\nb{x=\"1\"} 1\n", &["b"]);
+    }
 
     #[test]
     fn a_page_is_read() {

@@ -3,17 +3,19 @@
 use std::{
     io::{BufRead as _, BufReader, Write as _},
     net::{SocketAddr, TcpListener, TcpStream},
-    sync::Arc,
+    sync::{Arc, Mutex, PoisonError, mpsc::Receiver},
     thread,
 };
 
 /// What is sent for a path.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug)]
 pub enum Reply {
     /// A whole page.
     Page(Vec<u8>),
     /// What there is so far: the answer stays open, as a watch does, and nothing more comes.
     Open(Vec<u8>),
+    /// What there is so far, and then each piece as it comes, until nobody is left to give one.
+    Stream(Arc<Mutex<Receiver<Vec<u8>>>>),
     /// Nothing is at this path.
     NotFound,
     /// Another status, such as `401 Unauthorized`.
@@ -56,15 +58,28 @@ fn answer(mut stream: &TcpStream, content_type: &str, page: &dyn Fn(&str) -> Rep
             Reply::Page(page) => ("200 OK", format!("Content-Length: {}", page.len()), page),
             Reply::NotFound => ("404 Not Found", "Content-Length: 0".to_owned(), Vec::new()),
             Reply::Status(status) => (status, "Content-Length: 0".to_owned(), Vec::new()),
-            Reply::Open(beginning) => {
-                let mut chunk = format!("{:x}\r\n", beginning.len()).into_bytes();
-                chunk.extend(beginning);
-                chunk.extend(b"\r\n");
-                ("200 OK", "Transfer-Encoding: chunked".to_owned(), chunk)
+            Reply::Open(beginning) => ("200 OK", CHUNKED.to_owned(), chunk(&beginning)),
+            Reply::Stream(pieces) => {
+                stream.write_all(head("200 OK", content_type, CHUNKED).as_bytes()).ok()?;
+                for piece in &*pieces.lock().unwrap_or_else(PoisonError::into_inner) {
+                    stream.write_all(&chunk(&piece)).ok()?;
+                }
+                stream.write_all(b"0\r\n\r\n").ok()?;
+                continue;
             }
         };
-        let head = format!("HTTP/1.1 {status}\r\nContent-Type: {content_type}\r\n{length}\r\n\r\n");
-        stream.write_all(head.as_bytes()).ok()?;
+        stream.write_all(head(status, content_type, &length).as_bytes()).ok()?;
         stream.write_all(&body).ok()?;
     }
+}
+
+/// The header of an answer whose end is not known yet.
+const CHUNKED: &str = "Transfer-Encoding: chunked";
+
+fn head(status: &str, content_type: &str, length: &str) -> String {
+    format!("HTTP/1.1 {status}\r\nContent-Type: {content_type}\r\n{length}\r\n\r\n")
+}
+
+fn chunk(piece: &[u8]) -> Vec<u8> {
+    [format!("{:x}\r\n", piece.len()).as_bytes(), piece, b"\r\n"].concat()
 }

@@ -127,6 +127,12 @@ impl Receiver {
         wait_for("the receiver ends", || process.has_ended());
     }
 
+    /// Where it listens.
+    #[must_use]
+    pub fn address(&self) -> SocketAddr {
+        self.address
+    }
+
     /// Where it takes what is pushed.
     #[must_use]
     pub fn write_url(&self) -> String {

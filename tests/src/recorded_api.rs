@@ -1,11 +1,12 @@
 //! A server of recorded objects in place of an API server, where there is no room for a real one: in a virtual machine.
 
-use std::{net::SocketAddr, path::PathBuf};
+use std::{net::SocketAddr, path::PathBuf, sync::Arc};
 
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
 use crate::{
+    live_pods::LivePods,
     page_server::{Reply, serve},
     tools::write,
 };
@@ -39,7 +40,19 @@ impl RecordedApi {
         key: &'static str,
         value: impl Fn() -> String + Send + Sync + 'static,
     ) -> Self {
-        let address = serve("application/json", move |path| reply(path, (key, &value())));
+        Self::start_by(move |path| reply(path, (key, &value())))
+    }
+
+    /// The same with further pods, which come, change and go.
+    #[must_use]
+    pub fn start_among(label: (&'static str, &'static str), pods: Arc<LivePods>) -> Self {
+        Self::start_by(move |path| {
+            pods.reply(path, &initial_pods()).unwrap_or_else(|| reply(path, label))
+        })
+    }
+
+    fn start_by(reply: impl Fn(&str) -> Reply + Send + Sync + 'static) -> Self {
+        let address = serve("application/json", reply);
         let dir = tempfile::tempdir().expect("a temporary folder");
         let text = format!(
             "apiVersion: v1
@@ -96,6 +109,13 @@ fn initial() -> String {
     let is_end = |line: &&str| line.contains("k8s.io/initial-events-end");
     let n_lines = STREAM.lines().position(|line| is_end(&line)).expect("it was recorded") + 1;
     STREAM.lines().take(n_lines).flat_map(|line| [line, "\n"]).collect()
+}
+
+/// The pods alone.
+fn initial_pods() -> String {
+    let initial = initial();
+    let is_pod = |line: &&str| !line.contains("k8s.io/initial-events-end");
+    initial.lines().filter(is_pod).flat_map(|line| [line, "\n"]).collect()
 }
 
 fn replica_set(name: &str) -> Option<Value> {

@@ -4,6 +4,7 @@
 use std::{
     fmt::Write as _,
     fs,
+    net::SocketAddr,
     path::PathBuf,
     process::Command,
     thread,
@@ -42,7 +43,7 @@ const PAUSE: Duration = Duration::from_millis(100);
 const N_MORE: usize = 10;
 
 /// What a scraper waits for on a busy machine.
-const PATIENT: (&str, &str) = ("X-Prometheus-Scrape-Timeout-Seconds", "25");
+pub const PATIENT: (&str, &str) = ("X-Prometheus-Scrape-Timeout-Seconds", "25");
 
 /// The whole.
 #[derive(Debug)]
@@ -64,6 +65,8 @@ pub struct Around {
     jobs: Vec<(String, &'static str)>,
     /// Further keys of the configuration.
     more: String,
+    /// Rules of `kubernetes.labels`.
+    labels: Vec<&'static str>,
     dir: TempDir,
     _recorded: RecordedApi,
 }
@@ -78,11 +81,19 @@ impl Around {
     /// The same with others than the usual ones.
     #[must_use]
     pub fn start_with(recorded: RecordedApi, targets: Target) -> Self {
+        Self::start_before(recorded, targets.address())
+    }
+
+    /// The same with a server that has further pages beside those of [`JOBS`].
+    #[must_use]
+    pub fn start_before(recorded: RecordedApi, targets: SocketAddr) -> Self {
         let api = Gate::before(recorded.address());
-        let targets = Gate::before(targets.address());
+        let targets = Gate::before(targets);
         let dir = tempfile::tempdir().expect("a temporary folder");
         let jobs = JOBS.iter().map(|job| ((*job).to_owned(), *job)).collect();
-        let around = Self { targets, api, jobs, more: String::new(), dir, _recorded: recorded };
+        let labels = vec!["{ from: deployment.label.dept, to: dept }"];
+        let more = String::new();
+        let around = Self { targets, api, jobs, more, labels, dir, _recorded: recorded };
         around.give_token();
         around
     }
@@ -99,6 +110,13 @@ impl Around {
     #[must_use]
     pub fn configured(mut self, more: &str) -> Self {
         self.more.push_str(more);
+        self
+    }
+
+    /// The same with one more rule of `kubernetes.labels`.
+    #[must_use]
+    pub fn labelled(mut self, rule: &'static str) -> Self {
+        self.labels.push(rule);
         self
     }
 
@@ -129,10 +147,11 @@ probes: {{ run_queue: {{ enabled: true }} }}
 kubernetes:
   enabled: true
   kubeconfig: {}
-  labels: [ {{ from: deployment.label.dept, to: dept }} ]
+  labels: [ {} ]
 scrape_configs:
 ",
-            kubeconfig.display()
+            kubeconfig.display(),
+            self.labels.join(", ")
         );
         let targets = self.targets.address();
         for (job, page) in &self.jobs {
@@ -184,7 +203,13 @@ impl Whole {
     /// The same in the midst of others than the usual ones.
     #[must_use]
     pub fn start_in(around: Around, command: Command) -> Self {
-        let exporter = Exporter::start_by(command, &around.config());
+        Self::start_with(around, command, "")
+    }
+
+    /// The same with more of a configuration, which later ones may not have.
+    #[must_use]
+    pub fn start_with(around: Around, command: Command, more: &str) -> Self {
+        let exporter = Exporter::start_by(command, &(around.config() + more));
         let whole = Self { exporter, around };
         let deadline = Instant::now() + PATIENCE;
         while !whole.page().knows_pods() {

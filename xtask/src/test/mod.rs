@@ -4,6 +4,7 @@ pub(crate) mod count;
 mod fuzz;
 pub(crate) mod libtest;
 pub(crate) mod report;
+mod soak;
 mod vagrant;
 
 use std::{
@@ -46,6 +47,8 @@ pub(crate) enum Part {
     Cluster,
     /// The whole, one part of which breaks, or several at once; as root.
     Faults,
+    /// The whole for minutes, with everything around it coming and going; as root.
+    Soak,
     /// The container image, run as root.
     Image,
     /// Whether Vagrant takes the Vagrantfile.
@@ -69,9 +72,12 @@ pub(crate) struct Options {
     /// Only tests whose name contains this.
     #[arg(long, value_name = "NAME")]
     filter: Option<String>,
-    /// Write what the virtual machines reported to docs/kernels.tsv.
+    /// Write what the virtual machines reported to docs/kernels.tsv, or what `soak` found to docs/soak.md.
     #[arg(long, conflicts_with = "filter")]
     record: bool,
+    /// How long `soak` lasts.
+    #[arg(long, value_name = "N", default_value_t = 2, value_parser = clap::value_parser!(u32).range(1..))]
+    minutes: u32,
 }
 
 /// `cargo xtask test`.
@@ -118,6 +124,9 @@ pub(crate) fn run(options: &Options) -> Result<()> {
     }
     if wanted(Part::Faults) {
         part("faults", &mut || faults(&setup, options));
+    }
+    if wanted(Part::Soak) {
+        part("soak", &mut || soak::run(&setup, options));
     }
     if wanted(Part::Image) {
         part("image", &mut || image(&setup, options));
@@ -173,7 +182,7 @@ fn prepare(part: Part, guests: &[Guest]) -> Result<Setup> {
     match part {
         Part::Unit | Part::Faults => setup::ensure(Purpose::Run),
         Part::Kernel => setup::ensure(Purpose::Kernel),
-        Part::Page => setup::ensure(Purpose::Test),
+        Part::Page | Part::Soak => setup::ensure(Purpose::Test),
         Part::Fuzz => setup::ensure(Purpose::Fuzz),
         Part::Cluster => setup::ensure(Purpose::Cluster),
         Part::Vm => setup::ensure_kernels(Purpose::Vm, &kernels),
@@ -192,7 +201,7 @@ fn unit(options: &Options) -> Result<Count> {
 }
 
 /// The modules whose tests need root.
-const AS_ROOT: [&str; 4] = ["kernel::", "cluster::", "image::", "faults::"];
+const AS_ROOT: [&str; 5] = ["kernel::", "cluster::", "image::", "faults::", "soak::"];
 
 fn page(setup: &Setup, options: &Options) -> Result<Count> {
     let podmeter = cargo::build_podmeter(Build::Debug)?;
