@@ -184,7 +184,7 @@ fn burn_for(duration: Duration, cgroups: &mut [&mut TestCgroup]) {
 }
 
 /// What the kernel counted, once the last throttle has ended and nothing grows any more.
-fn settled(cgroup: &TestCgroup) -> CpuStat {
+pub(super) fn settled(cgroup: &TestCgroup) -> CpuStat {
     /// Ten periods.
     const QUIET: Duration = Duration::from_secs(1);
 

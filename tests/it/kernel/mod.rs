@@ -4,6 +4,7 @@ mod block_io;
 mod block_io_map;
 mod cgroup_cpu;
 mod cgroup_pressure;
+mod clock;
 mod cpu_throttle;
 mod drops;
 mod ebpf_log;
