@@ -10,7 +10,7 @@ pub mod files;
 pub mod instance;
 mod jitter;
 pub mod logging;
-#[expect(unsafe_code, reason = "its only purpose is two calls of the allocator")]
+#[expect(unsafe_code, reason = "its only purpose is three calls of the allocator")]
 pub mod memory;
 pub mod paths;
 mod percent;

@@ -9,6 +9,7 @@ use procfs::{
 
 use crate::{
     cgroup::tree::CgroupTree,
+    memory,
     metric::{Desc, Family, Kind, Sample, Value},
     source::{Collected, Source, SourceError, SourceStats},
     subject::Subject,
@@ -16,7 +17,7 @@ use crate::{
 
 /// The families of this source.
 pub const METRICS: &[Desc] =
-    &[CPU_SECONDS, MAX_FDS, OPEN_FDS, RESIDENT_MEMORY, START_TIME, VIRTUAL_MEMORY];
+    &[CPU_SECONDS, HEAP, MAX_FDS, OPEN_FDS, RESIDENT_MEMORY, START_TIME, VIRTUAL_MEMORY];
 
 const CPU_SECONDS: Desc = Desc {
     name: "process_cpu_seconds_total",
@@ -25,6 +26,14 @@ const CPU_SECONDS: Desc = Desc {
     unit: "seconds",
     labels: &[],
     origin: "/proc/self/stat: utime, stime",
+};
+const HEAP: Desc = Desc {
+    name: "process_heap_bytes",
+    help: "Process heap size in bytes: what is in use of it.",
+    kind: Kind::Gauge,
+    unit: "bytes",
+    labels: &[],
+    origin: "mallinfo: uordblks",
 };
 const MAX_FDS: Desc = Desc {
     name: "process_max_fds",
@@ -110,6 +119,9 @@ impl ProcessSource {
             family(&START_TIME, start_seconds),
             family(&VIRTUAL_MEMORY, stat.vsize as f64),
         ];
+        if let Some(n_bytes) = memory::heap_bytes() {
+            families.push(family(&HEAP, n_bytes as f64));
+        }
         // An unlimited number of descriptors has no number to give.
         if let LimitValue::Value(max) = process.limits()?.max_open_files.soft_limit {
             families.push(family(&MAX_FDS, max as f64));
