@@ -4,15 +4,17 @@ use std::{fmt::Write as _, fs, path::Path, sync::atomic::Ordering};
 
 use podmeter_tests::plot::{Line, Plot};
 
-use super::{N_OTHERS, from_to, load::LoadCount, pods::PodCount, record::Sample};
+use super::{N_OTHERS, WARM_UP, from_to, load::LoadCount, pods::PodCount, record::Sample};
 
 const MB: f64 = 1e6;
 
 /// How much more memory there may be in the last quarter than in the second.
 ///
-/// A leak of one hundred bytes for each cgroup or series that goes would be more in ten minutes; in two minutes one of a
-/// kilobyte. An allocator keeps pages for each thread, so it is never the same to the byte.
-const MAX_GROWTH: f64 = 0.10;
+/// Of resident memory the medians are compared, of what is no file's the least: an allocator gives back what a page took
+/// some time later, and not all of it. In runs without a leak (blocks and bytes on the heap were counted by an allocator
+/// that was put before) the former rose by up to 4 %, the latter by up to 5 %. In two minutes a leak of some 150 bytes for
+/// each series that goes is more, in ten minutes one of some 30.
+const MAX_GROWTH: f64 = 0.08;
 
 /// Connections that are kept for the next request, and descriptors of the page that is being made.
 const N_FILES_MORE: f64 = 10.0;
@@ -22,7 +24,7 @@ const N_THREADS_MORE: f64 = 8.0;
 
 /// All that there is to judge by.
 pub(super) struct Verdict<'a> {
-    /// Pages while everything came and went.
+    /// Pages while everything came and went, those before [`WARM_UP`] was over among them.
     pub(super) samples: &'a [Sample],
     /// The page before.
     pub(super) before: &'a Sample,
@@ -37,6 +39,17 @@ pub(super) struct Churned {
     pub(super) n_plain: u64,
     pub(super) load: LoadCount,
     pub(super) n_reloads: u64,
+}
+
+impl Churned {
+    fn text(&self) -> String {
+        let Self { pods: PodCount { pods, restarts, relabelled }, n_plain, load, n_reloads } = self;
+        let n_connections = load.n_connections.load(Ordering::Relaxed);
+        let n_kills = load.n_kills.load(Ordering::Relaxed);
+        format!(
+            "{pods} pods, {restarts} restarts, {relabelled} other labels, {n_plain} other cgroups, {n_connections} connections, {n_kills} processes out of memory, {n_reloads} reloads"
+        )
+    }
 }
 
 impl Verdict<'_> {
@@ -63,7 +76,7 @@ impl Verdict<'_> {
         };
         let memory = self.medians(|sample| sample.resident_bytes);
         check("resident memory", memory, memory.0 * (1.0 + MAX_GROWTH));
-        let anonymous = self.medians(|sample| sample.anonymous_bytes);
+        let anonymous = self.floors(|sample| sample.anonymous_bytes);
         check("anonymous memory", anonymous, anonymous.0 * (1.0 + MAX_GROWTH));
         let threads = self.floors(|sample| sample.n_threads);
         check("threads", threads, threads.0 + N_THREADS_MORE);
@@ -78,30 +91,26 @@ impl Verdict<'_> {
     }
 
     fn figures(&self) -> Vec<(String, String)> {
-        let Churned { pods, n_plain, load, n_reloads } = &self.churned;
-        let PodCount { pods, restarts, relabelled } = pods;
-        let n_of = |counter: &std::sync::atomic::AtomicU64| counter.load(Ordering::Relaxed);
+        let samples = self.warm();
         let number = |what: &str, value: String| (what.to_owned(), value);
-        let memory = |value: fn(&Sample) -> f64| {
-            let (from, to) = self.medians(value);
-            format!("{} MB", from_to((from / MB, to / MB)))
-        };
+        let memory = |(from, to): (f64, f64)| format!("{} MB", from_to((from / MB, to / MB)));
         let whole = |(from, to): (f64, f64)| format!("{from:.0} -> {to:.0}");
-        let pages = sorted(self.samples, |sample| sample.page_seconds * 1e3);
-        let series = sorted(self.samples, |sample| sample.n_series);
-        let first = self.samples.first().expect("there are pages");
-        let last = self.samples.last().expect("there are pages");
+        let pages = sorted(samples, |sample| sample.page_seconds * 1e3);
+        let series = sorted(samples, |sample| sample.n_series);
+        let first = samples.first().expect("there are pages");
+        let last = samples.last().expect("there are pages");
         let cpu_seconds = last.cpu_seconds - first.cpu_seconds;
         let mut figures = vec![
-            number("pages", format!("{} in {:.0} s", self.samples.len(), last.seconds)),
             number(
-                "came and went",
+                "pages",
                 format!(
-                    "{pods} pods, {restarts} restarts, {relabelled} other labels, {n_plain} other cgroups, {} connections, {} processes out of memory, {n_reloads} reloads",
-                    n_of(&load.n_connections),
-                    n_of(&load.n_kills)
+                    "{} in {:.0} s, {} of them before anything is compared",
+                    self.samples.len(),
+                    last.seconds,
+                    self.samples.len() - samples.len()
                 ),
             ),
+            number("came and went", self.churned.text()),
             number(
                 "series on a page",
                 format!("median {:.0}, most {:.0}", at(&series, 0.5), at(&series, 1.0)),
@@ -110,12 +119,15 @@ impl Verdict<'_> {
                 "cgroups known",
                 format!(
                     "{:.0} alive, {:.0} dead",
-                    at(&sorted(self.samples, |sample| sample.n_live), 0.5),
-                    at(&sorted(self.samples, |sample| sample.n_dead), 0.5)
+                    at(&sorted(samples, |sample| sample.n_live), 0.5),
+                    at(&sorted(samples, |sample| sample.n_dead), 0.5)
                 ),
             ),
-            number("resident memory", memory(|sample| sample.resident_bytes)),
-            number("anonymous memory", memory(|sample| sample.anonymous_bytes)),
+            number("resident memory, median", memory(self.medians(|sample| sample.resident_bytes))),
+            number(
+                "anonymous memory, at least",
+                memory(self.floors(|sample| sample.anonymous_bytes)),
+            ),
             number("descriptors, at least", whole(self.floors(|sample| sample.n_files))),
             number("threads, at least", whole(self.floors(|sample| sample.n_threads))),
             number(
@@ -135,17 +147,24 @@ impl Verdict<'_> {
                 ),
             ),
         ];
-        for (map, (n_after, capacity)) in &self.after.maps {
-            let of_map = sorted(self.samples, |sample| {
-                sample.maps.get(map).map_or(0.0, |(n_entries, _)| *n_entries)
-            });
-            let n_before = self.before.maps.get(map).map_or(0.0, |(n_entries, _)| *n_entries);
-            figures.push((
-                format!("map {map}, of {capacity}"),
-                format!("{n_before} before, at most {:.0}, {n_after} afterwards", at(&of_map, 1.0)),
-            ));
-        }
+        figures.extend(self.map_figures());
         figures
+    }
+
+    /// How full each map of the kernel was.
+    fn map_figures(&self) -> impl Iterator<Item = (String, String)> {
+        self.after.maps.iter().map(|(map, (n_after, capacity))| {
+            let n_of = |sample: &Sample| sample.maps.get(map).map_or(0.0, |(entries, _)| *entries);
+            let (n_before, most) = (n_of(self.before), at(&sorted(self.warm(), n_of), 1.0));
+            let found = format!("{n_before} before, at most {most}, {n_after} afterwards");
+            (format!("map {map}, of {capacity}"), found)
+        })
+    }
+
+    /// What is judged.
+    fn warm(&self) -> &[Sample] {
+        let is_cold = |sample: &Sample| sample.seconds < WARM_UP.as_secs_f64();
+        self.samples.get(self.samples.partition_point(is_cold)..).expect("it is no more than all")
     }
 
     /// The medians of the second and the last quarter.
@@ -159,9 +178,10 @@ impl Verdict<'_> {
     }
 
     fn quarters(&self, part: f64, value: impl Fn(&Sample) -> f64) -> (f64, f64) {
-        let n_samples = self.samples.len();
+        let samples = self.warm();
+        let n_samples = samples.len();
         let quarter = |from: usize, until: usize| {
-            let samples = self.samples.get(n_samples * from / 4..n_samples * until / 4);
+            let samples = samples.get(n_samples * from / 4..n_samples * until / 4);
             at(&sorted(samples.expect("a quarter is a part"), &value), part)
         };
         (quarter(1, 2), quarter(3, 4))

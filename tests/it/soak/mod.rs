@@ -51,13 +51,17 @@ use self::{
 /// Between two pages.
 const PAUSE: Duration = Duration::from_secs(1);
 
+/// How long everything comes and goes before anything is compared: by then the tree of cgroups is full, and the heap has
+/// found its size.
+const WARM_UP: Duration = Duration::from_mins(1);
+
 /// Between two steps of what comes and goes.
 const STEP: Duration = Duration::from_millis(250);
 const STEPS_PER_SECOND: u64 = 4;
 
 /// What the tree of cgroups holds beside those that are there at the start. About a hundred live ones are made, and 25 die
-/// each second: by the end of the first quarter of two minutes there is room for the dead of the last seconds only, which
-/// would be kept for ten minutes otherwise.
+/// each second: before long there is room for the dead of the last seconds only, which would be kept for ten minutes
+/// otherwise.
 const N_MORE_CGROUPS: usize = 700;
 
 /// Cgroups that others on this machine may have made meanwhile, and what they use.
@@ -85,7 +89,7 @@ fn the_whole_endures_while_everything_comes_and_goes() {
 
     let mut scraper = Scraper::new();
     let (before, _) = scraper.scrape(&whole.exporter);
-    let duration = Duration::from_mins(minutes());
+    let duration = WARM_UP + Duration::from_mins(minutes());
     let n_steps = duration.as_secs() * STEPS_PER_SECOND;
     let is_over = AtomicBool::new(false);
     let load = LoadCount::default();

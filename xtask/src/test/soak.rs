@@ -26,7 +26,8 @@ const ABOUT: &str = "All of Podmeter runs with all probes that the kernel allows
 A page is scraped each second.
 None has a series twice, a family in two pieces, or a counter that is less than it ever was; each map of the kernel is within its capacity, and has given back what is over at the end; all that was collected for the receiver has come.
 
-Of two numbers with an arrow, the first is of the second quarter of the time, the other of the last: of memory the median, of what is held the least.
+The first minute is for warming up: it is in the pictures, and counts no further.
+Of two numbers with an arrow, the first is of the second quarter of the time behind it, the other of the last.
 ";
 
 /// Builds what it needs and runs it.
