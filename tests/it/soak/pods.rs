@@ -190,7 +190,7 @@ impl Pods {
 
 impl Node {
     fn make(&mut self, number: u64) -> Pod {
-        let uid = format!("50a45017-0000-4000-8000-{number:012x}");
+        let uid = format!("50a45017-0000-4000-8000-{:06x}{number:06x}", std::process::id());
         let cgroups = Cgroups::in_both(&self.cpu, self.io.as_ref(), &format!("pod{uid}"));
         let sandbox = Container::sandbox(cgroups.child(&self.next_id()));
         let id = self.next_id();
@@ -226,7 +226,7 @@ impl Node {
 
     fn next_id(&mut self) -> String {
         self.n_ids += 1;
-        format!("{:064x}", self.n_ids)
+        format!("{:032x}{:032x}", std::process::id(), self.n_ids)
     }
 }
 

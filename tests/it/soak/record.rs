@@ -26,6 +26,8 @@ pub(super) struct Sample {
     pub(super) resident_bytes: f64,
     /// What of it is no file's: heap, stacks and maps.
     pub(super) anonymous_bytes: f64,
+    /// What is in use of the heap.
+    pub(super) heap_bytes: f64,
     pub(super) n_files: f64,
     pub(super) n_threads: f64,
     pub(super) n_series: f64,
@@ -159,6 +161,7 @@ impl Sample {
             cpu_seconds: page.count("process_cpu_seconds_total", &[]),
             resident_bytes: field("VmRSS") * 1024.0,
             anonymous_bytes: field("RssAnon") * 1024.0,
+            heap_bytes: page.count("process_heap_bytes", &[]),
             n_files: page.count("process_open_fds", &[]),
             n_threads: field("Threads"),
             n_live: n_of("live"),
