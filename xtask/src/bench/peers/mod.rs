@@ -19,7 +19,7 @@ use self::{
     exporters::{Kind, Programs},
     latency::Latency,
     pods::Pods,
-    table::{Part, Round, Row},
+    table::{Part, Round},
 };
 use super::{
     measured::Measured,
@@ -96,18 +96,27 @@ pub(super) fn run(options: &Options) -> Result<()> {
         cadvisor: setup::cadvisor(&setup.cache).context("there is no cAdvisor")?,
         node_exporter: setup::node_exporter(&setup.cache).context("there is no node_exporter")?,
     };
-    let mut rows = Vec::new();
+    let (mut rows, mut failures) = (Vec::new(), Vec::new());
     for number in 1..=options.rounds {
         for size in SIZES.into_iter().filter(|size| options.wants(size)) {
             let note = |name: &str| {
                 console::note(&format!("round {number}, {} pods: {name}", size.n_pods));
             };
-            relays(&setup, &programs, size, &mut rows, note)?;
-            exporters(&programs, size, &mut rows, note)?;
+            let mut take = |part, name, round: Result<Round>| match round {
+                Ok(round) => table::add(&mut rows, part, name, size.n_pods, round),
+                Err(error) => {
+                    failures.push(format!("{name}, {} pods, is missing: {error:#}", size.n_pods));
+                }
+            };
+            relays(&setup, &programs, size, &mut take, note)?;
+            exporters(&programs, size, &mut take, note)?;
         }
     }
     console::say(&table::written(&rows));
     console::say(&format!("{}; {} rounds", machine::described(), options.rounds));
+    if !failures.is_empty() {
+        bail!("{}", failures.join("\n"));
+    }
     Ok(())
 }
 
@@ -115,7 +124,7 @@ fn relays(
     setup: &Setup,
     programs: &Programs,
     size: Size,
-    rows: &mut Vec<Row>,
+    take: &mut impl FnMut(Part, &'static str, Result<Round>),
     note: impl Fn(&str),
 ) -> Result<()> {
     let page = relay::full_page(size.n_pods)?;
@@ -123,8 +132,7 @@ fn relays(
     for contestant in RELAYS {
         note(contestant.name());
         let round = relay(contestant, &place, &page, size.n_scrapes);
-        let round = round.with_context(|| contestant.name())?;
-        table::add(rows, Part::Relay, contestant.name(), size.n_pods, round);
+        take(Part::Relay, contestant.name(), round);
     }
     Ok(())
 }
@@ -132,14 +140,13 @@ fn relays(
 fn exporters(
     programs: &Programs,
     size: Size,
-    rows: &mut Vec<Row>,
+    take: &mut impl FnMut(Part, &'static str, Result<Round>),
     note: impl Fn(&str),
 ) -> Result<()> {
     let pods = Pods::create(size.n_pods, CONTAINERS_PER_POD)?;
     for kind in Kind::ALL {
         note(kind.name());
-        let round = exporter(kind, programs, &pods, size).with_context(|| kind.name())?;
-        table::add(rows, Part::Exporter, kind.name(), size.n_pods, round);
+        take(Part::Exporter, kind.name(), exporter(kind, programs, &pods, size));
     }
     Ok(())
 }

@@ -212,6 +212,8 @@ fn vmagent(place: &Place, target: &Target) -> Result<Running> {
     let mut command = Command::new(&place.vmagent);
     command
         .arg(format!("-promscrape.config={}", config.display()))
+        // It takes 16 MiB by default, and the page of 250 pods has more.
+        .arg("-promscrape.maxScrapeSize=64MiB")
         .arg(format!("-remoteWrite.url=http://{}/api/v1/write", place.sink))
         .arg(format!("-remoteWrite.tmpDataPath={}", fresh("vmagent-data")?.display()))
         .arg(format!("-httpListenAddr={address}"));
