@@ -127,7 +127,7 @@ mod tests {
         let lines = vec![line("a<b", &[(0.0, 1.0), (10.0, 2.0)]), line("none", &[])];
         let svg = Plot { title: "Two & more".into(), unit: "MB", lines }.svg();
         assert!(svg.starts_with("<svg ") && svg.ends_with("</svg>\n"), "{svg}");
-        for part in ["Two &amp; more, MB", "a&lt;b", "M60.0 157.4L780.0 60.2", "none", ">10 s<"] {
+        for part in ["Two &amp; more, MB", "a&lt;b", "M60.0 162.6L780.0 60.2", "none", ">10 s<"] {
             assert!(svg.contains(part), "{part}: {svg}");
         }
     }
