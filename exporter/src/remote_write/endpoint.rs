@@ -246,17 +246,19 @@ impl Endpoint {
 
     /// Queues what is open. The filler is held until it is done, so that nothing comes before it.
     fn seal(&self, which: Which) {
-        let mut filler = lock(&self.filler);
-        self.enqueue(filler.seal(Instant::now(), which));
-        self.n_open_samples.store(filler.n_open_samples(), Ordering::Relaxed);
+        self.seal_held(&mut lock(&self.filler), which);
     }
 
     /// Queues what is open, and takes no page any more.
     fn seal_last(&self) {
         let mut filler = lock(&self.filler);
-        self.enqueue(filler.seal(Instant::now(), Which::All));
-        self.n_open_samples.store(filler.n_open_samples(), Ordering::Relaxed);
+        self.seal_held(&mut filler, Which::All);
         self.is_closed.store(true, Ordering::Release);
+    }
+
+    fn seal_held(&self, filler: &mut Filler, which: Which) {
+        self.enqueue(filler.seal(Instant::now(), which));
+        self.n_open_samples.store(filler.n_open_samples(), Ordering::Relaxed);
     }
 
     /// Does what blocks where no other task is held up by it.
