@@ -110,7 +110,7 @@ impl Count {
 }
 
 /// The last lines of a text, each with its end.
-pub(super) fn last_lines(said: &str, n_lines: usize) -> String {
+pub(crate) fn last_lines(said: &str, n_lines: usize) -> String {
     let lines: Vec<&str> = said.trim_end().lines().collect();
     let shown = lines.get(lines.len().saturating_sub(n_lines)..).unwrap_or_default();
     shown.iter().flat_map(|line| [line, "\n"]).collect()

@@ -20,7 +20,7 @@ use super::{
 use crate::{
     console,
     test::{
-        count::Count,
+        count::{Count, last_lines},
         libtest::{self, Verdict},
     },
 };
@@ -214,8 +214,6 @@ fn judge(tests: &BTreeSet<String>, guest: &str, output: &libtest::Output, end: &
 
 fn show_console(console_log: &Path) {
     let text = fs::read(console_log).unwrap_or_default();
-    let text = String::from_utf8_lossy(&text);
-    let lines: Vec<&str> = text.lines().map(str::trim_end).collect();
-    let shown = lines.get(lines.len().saturating_sub(SHOWN_CONSOLE_LINES)..).unwrap_or_default();
-    console::say(&format!("end of the console:\n{}", shown.join("\n")));
+    let shown = last_lines(&String::from_utf8_lossy(&text), SHOWN_CONSOLE_LINES);
+    console::say(&format!("end of the console:\n{}", shown.trim_end()));
 }
