@@ -29,14 +29,22 @@ const MEMORY_LIMIT: u64 = 256 << 20;
 const N_SCRAPERS: u16 = 20;
 const N_SCRAPES: usize = 2;
 
-#[test]
-fn twenty_scrapers_fit_into_the_memory_of_the_chart() {
+/// The binary, and where its memory can be limited; nothing where that is impossible, after saying so.
+fn limitable() -> Option<(PathBuf, Hierarchy)> {
     let (Some(binary), Ok(hierarchy)) = (podmeter(), Hierarchy::find()) else {
-        return println!("report: skipped | no binary, or no cgroup can be made here");
+        println!("report: skipped | no binary, or no cgroup can be made here");
+        return None;
     };
     if !Memory::is_there(&hierarchy) {
-        return println!("report: skipped | there is no memory controller here");
+        println!("report: skipped | there is no memory controller here");
+        return None;
     }
+    Some((binary, hierarchy))
+}
+
+#[test]
+fn twenty_scrapers_fit_into_the_memory_of_the_chart() {
+    let Some((binary, hierarchy)) = limitable() else { return };
     let cgroup = hierarchy.create("budget");
     let memory = Memory::of(&hierarchy, &cgroup);
     memory.set_limit(MEMORY_LIMIT);
@@ -101,12 +109,7 @@ fn day(whole: &mut Whole) {
 
 #[test]
 fn a_limit_just_above_its_need_takes_nothing() {
-    let (Some(binary), Ok(hierarchy)) = (podmeter(), Hierarchy::find()) else {
-        return println!("report: skipped | no binary, or no cgroup can be made here");
-    };
-    if !Memory::is_there(&hierarchy) {
-        return println!("report: skipped | there is no memory controller here");
-    }
+    let Some((binary, hierarchy)) = limitable() else { return };
     let run = |name: &str, limit: u64| {
         let cgroup = hierarchy.create(name);
         let memory = Memory::of(&hierarchy, &cgroup);
@@ -316,10 +319,7 @@ fn a_log_that_nobody_reads_holds_up_no_page() {
 /// Several parts at once: no target answers, and within the chart's memory some clients do not read, and many say nothing.
 #[test]
 fn memory_targets_and_slow_readers_at_once() {
-    let (Some(binary), Ok(hierarchy)) = (podmeter(), Hierarchy::find()) else { return };
-    if !Memory::is_there(&hierarchy) {
-        return println!("report: skipped | there is no memory controller here");
-    }
+    let Some((binary, hierarchy)) = limitable() else { return };
     let cgroup = hierarchy.create("several");
     let memory = Memory::of(&hierarchy, &cgroup);
     memory.set_limit(MEMORY_LIMIT);
