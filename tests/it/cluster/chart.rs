@@ -76,33 +76,7 @@ fn the_chart_makes_what_kustomize_has() {
 fn all_values_render_and_wrong_ones_are_refused() {
     let Some(cluster) = Cluster::start() else { return };
     let Some(helm) = Helm::find(&cluster) else { return };
-    for (values, named) in [
-        (json!({ "profile": "privilged" }), "profile"),
-        (json!({ "hostPid": true }), "hostPid"),
-        (json!({ "extraCapabilities": ["CAP_SYS_PTRACE"] }), "extraCapabilities"),
-        (json!({ "port": 0 }), "port"),
-        (json!({ "kubelet": { "caHostPath": "kubelet.crt" } }), "caHostPath"),
-        (
-            json!({ "kubelet": { "caHostPath": "/kubelet.crt", "caConfigMap": "kubelet" } }),
-            "only one",
-        ),
-        (json!({ "podMonitor": { "interval": "soon" } }), "interval"),
-        (json!({ "remoteWrite": { "buffer": { "hostPath": "buffer" } } }), "hostPath"),
-        (json!({ "remoteWrite": { "buffer": { "sizeLimit": "1 GB" } } }), "sizeLimit"),
-        (
-            json!({ "config": pushing("/var/lib/podmeter/remote-write/main") }),
-            "remoteWrite.buffer.enabled",
-        ),
-        (
-            json!({ "config": pushing("/var/lib/podmeter"), "remoteWrite": { "buffer": { "enabled": true } } }),
-            "buffer.directory outside of /var/lib/podmeter/remote-write",
-        ),
-        (json!({ "web": { "config": { "tls_config": {} } } }), "tls_config"),
-        (json!({ "web": { "readers": [{ "name": "a" }] } }), "namespace"),
-    ] {
-        let error = helm.install(&chart(), &values).expect_err("a wrong value");
-        assert!(error.contains(named), "{named}: {error}");
-    }
+    expect_refused(&helm);
     cluster.kubectl().apply(&custom_resource("podmonitors", "PodMonitor"));
     let mut rendered = render(
         &helm,
@@ -151,6 +125,37 @@ fn all_values_render_and_wrong_ones_are_refused() {
     });
     let rendered: Vec<String> = rendered.into_values().collect();
     expect_file!["../../golden/chart.yaml"].assert_eq(&rendered.join("---\n"));
+}
+
+/// Each wrong value is refused by an error that names it.
+fn expect_refused(helm: &Helm<'_>) {
+    for (values, named) in [
+        (json!({ "profile": "privilged" }), "profile"),
+        (json!({ "hostPid": true }), "hostPid"),
+        (json!({ "extraCapabilities": ["CAP_SYS_PTRACE"] }), "extraCapabilities"),
+        (json!({ "port": 0 }), "port"),
+        (json!({ "kubelet": { "caHostPath": "kubelet.crt" } }), "caHostPath"),
+        (
+            json!({ "kubelet": { "caHostPath": "/kubelet.crt", "caConfigMap": "kubelet" } }),
+            "only one",
+        ),
+        (json!({ "podMonitor": { "interval": "soon" } }), "interval"),
+        (json!({ "remoteWrite": { "buffer": { "hostPath": "buffer" } } }), "hostPath"),
+        (json!({ "remoteWrite": { "buffer": { "sizeLimit": "1 GB" } } }), "sizeLimit"),
+        (
+            json!({ "config": pushing("/var/lib/podmeter/remote-write/main") }),
+            "remoteWrite.buffer.enabled",
+        ),
+        (
+            json!({ "config": pushing("/var/lib/podmeter"), "remoteWrite": { "buffer": { "enabled": true } } }),
+            "buffer.directory outside of /var/lib/podmeter/remote-write",
+        ),
+        (json!({ "web": { "config": { "tls_config": {} } } }), "tls_config"),
+        (json!({ "web": { "readers": [{ "name": "a" }] } }), "namespace"),
+    ] {
+        let error = helm.install(&chart(), &values).expect_err("a wrong value");
+        assert!(error.contains(named), "{named}: {error}");
+    }
 }
 
 /// A configuration that pushes, with a buffer in that folder.
