@@ -211,12 +211,12 @@ fn receiver_buffer_targets_and_api_server_at_once() {
     receiver.answer_by(TAKEN);
     assert_eq!(whole.page().n_up(), JOBS.len(), "the first scrape has the targets back");
     let n_looks = looks_until_even(&whole);
-    wait_for("all is as before", || {
+    wait_for("its pods are watched again", || {
         let page = whole.page();
-        page.n_up() == JOBS.len()
-            && page.is_watching()
-            && page.knows_pods()
-            && !whole.landing().contains("the buffer does not work")
+        page.n_up() == JOBS.len() && page.is_watching() && page.knows_pods()
+    });
+    wait_for("what was sent has made room, and the buffer works", || {
+        !whole.landing().contains("the buffer does not work")
     });
     assert!(Counts::of(&whole).of_breaking("dropped_samples_total") < 0.5, "nothing is lost");
     let (status, log) = whole.exporter.terminate();

@@ -157,7 +157,12 @@ impl Buffer {
         let Some(segment) = self.segments.get_mut(&number) else {
             return Err(BufferError::TooLarge);
         };
-        let offset = segment.append(&head, body).map_err(on_error)?;
+        let mut appended = segment.append(&head, body);
+        if appended.is_err() && segment.n_waiting == 0 {
+            // It stays while it is the last one, and what it holds may be what its disk lacks.
+            appended = segment.clear().and_then(|()| segment.append(&head, body));
+        }
+        let offset = appended.map_err(on_error)?;
         Ok(Place { segment: number, offset })
     }
 

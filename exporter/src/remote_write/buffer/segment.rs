@@ -110,6 +110,14 @@ impl Segment {
         self.file.write_all_at(&[DONE], offset)
     }
 
+    /// Forgets all records, which must be done.
+    pub(super) fn clear(&mut self) -> io::Result<()> {
+        let n_bytes = MAGIC.len() as u64;
+        self.file.set_len(n_bytes)?;
+        self.n_bytes = n_bytes;
+        Ok(())
+    }
+
     /// Removes the file.
     pub(super) fn remove(self) -> io::Result<()> {
         fs::remove_file(&self.path)

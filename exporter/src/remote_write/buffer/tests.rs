@@ -2,7 +2,7 @@
 
 use std::{fs, path::Path};
 
-use super::{Buffer, BufferError, Header, Recovered};
+use super::{Buffer, BufferError, Header, Recovered, Segment, record};
 use crate::config::remote_write::{BufferConfig, MessageKind};
 
 const LIMIT: u64 = 1 << 20;
@@ -27,7 +27,7 @@ fn names(recovered: &Recovered) -> Vec<usize> {
 }
 
 fn files(directory: &Path) -> Vec<std::path::PathBuf> {
-    super::Segment::list(directory).unwrap().into_iter().map(|(_, path)| path).collect()
+    Segment::list(directory).unwrap().into_iter().map(|(_, path)| path).collect()
 }
 
 #[test]
@@ -128,6 +128,23 @@ fn files_that_are_done_go_while_it_runs() {
         assert_eq!(dropped, [0_u64; 0]);
     }
     assert!(files(folder.path()).len() <= 2);
+}
+
+#[test]
+fn a_file_that_is_cleared_has_what_was_added_later() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut segment = Segment::create(folder.path(), 0).unwrap();
+    let add = |segment: &mut Segment, n, body: &[u8]| {
+        segment.append(&record::write(&header(n), body).unwrap(), body).unwrap()
+    };
+    let first = add(&mut segment, 1, &[b'x'; 10_000]);
+    segment.mark_done(first).unwrap();
+    segment.clear().unwrap();
+    assert_eq!(add(&mut segment, 2, b"later"), first, "its room is used again");
+    assert_eq!((segment.n_waiting, segment.read(first).unwrap()), (1, b"later".to_vec()));
+    drop(segment);
+    let (_buffer, recovered) = open(folder.path());
+    assert_eq!((names(&recovered), recovered.n_torn), (vec![2], 0));
 }
 
 #[test]
