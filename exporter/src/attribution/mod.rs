@@ -228,6 +228,15 @@ impl Snapshot {
         sandboxes.collect()
     }
 
+    /// Whose the cgroups and the network namespaces are, and what they are called in the API; one may come more than
+    /// once.
+    pub fn owners(&self) -> impl Iterator<Item = (&Identity, Option<&Names>)> {
+        let rows = self.rows.values().chain(self.io.iter().flat_map(|io| io.rows.values()));
+        let namespaces = self.namespaces.iter();
+        rows.map(|row| (&*row.identity, row.names.as_ref()))
+            .chain(namespaces.map(|(id, identity)| (identity, self.namespace_names.get(&id))))
+    }
+
     /// What a cgroup is called in the API, if it is known there.
     #[must_use]
     pub fn names(&self, id: CgroupId) -> Option<&Names> {

@@ -6,8 +6,11 @@
 
 mod accumulate;
 mod exact;
+mod owners;
 mod pod_labels;
 mod reconfigure;
+#[cfg(test)]
+mod testing;
 
 pub mod glance;
 pub mod pod_state;
@@ -19,11 +22,13 @@ pub mod rules;
 use std::{
     borrow::Cow,
     collections::{HashMap, HashSet},
+    mem,
     sync::Arc,
 };
 
 use self::{
     accumulate::{Accumulator, Contribution, Lifetime},
+    owners::Owners,
     pod_labels::PodLabels,
     relay::NamedPods,
     rules::LabelRules,
@@ -109,12 +114,26 @@ impl Labeller {
                 subject => subject,
             })
             .collect();
-        let families =
-            families.into_iter().map(|family| self.label_family(family, snapshot)).collect();
+        let mut accumulators = mem::take(&mut self.accumulators);
+        let owners = Owners::new(snapshot, &self.pods, &self.external);
+        let families = families
+            .into_iter()
+            .map(|family| {
+                let accumulator = accumulators.entry(family.desc.name).or_default();
+                self.label_family(family, snapshot, &owners, accumulator)
+            })
+            .collect();
+        self.accumulators = accumulators;
         Labelled { families, n_unresolved: unresolved.len() }
     }
 
-    fn label_family(&mut self, family: Family, snapshot: &Snapshot) -> PageFamily {
+    fn label_family(
+        &self,
+        family: Family,
+        snapshot: &Snapshot,
+        owners: &Owners<'_>,
+        accumulator: &mut Accumulator,
+    ) -> PageFamily {
         let desc = family.desc;
         let mut series = Vec::with_capacity(family.samples.len());
         let mut contributions = Vec::new();
@@ -135,8 +154,11 @@ impl Labeller {
                 contributions.push(Contribution { labels, subject, lifetime, value });
             }
         }
-        let accumulator = self.accumulators.entry(desc.name).or_default();
-        series.extend(accumulator.update(contributions));
+        series.extend(accumulator.update(
+            contributions,
+            |subject| owners.know(subject),
+            |labels| owners.have(desc, labels),
+        ));
         PageFamily { desc, series }
     }
 

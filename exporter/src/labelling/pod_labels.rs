@@ -63,10 +63,14 @@ impl PodLabels {
         }
     }
 
+    /// The labels of everything of a pod.
+    pub(super) fn of(&self, pod: &AttributedPod) -> &[Label] {
+        self.by_uid.get(&pod.pod.uid).map(|entry| &*entry.labels).unwrap_or_default()
+    }
+
     /// The labels of a cgroup of a pod.
     pub(super) fn labels(&self, names: &Names) -> Vec<Label> {
-        let of_pod = self.by_uid.get(&names.pod.pod.uid).map(|entry| &*entry.labels);
-        let mut labels = of_pod.unwrap_or_default().to_vec();
+        let mut labels = self.of(&names.pod).to_vec();
         let mut push = |name: &'static str, value: Arc<str>| {
             labels.push((Cow::Borrowed(name), value));
         };
@@ -81,9 +85,8 @@ impl PodLabels {
 
     /// The labels of a pod without its namespace and name, which a series of the relay has or is given.
     pub(super) fn relay_labels(&self, pod: &AttributedPod) -> Vec<(String, String)> {
-        let labels = self.by_uid.get(&pod.pod.uid).map(|entry| &*entry.labels);
-        let labels = labels.unwrap_or_default().iter();
-        labels
+        self.of(pod)
+            .iter()
             .filter(|(name, _)| name != "namespace" && name != "pod")
             .map(|(name, value)| (name.as_ref().into(), value.as_ref().into()))
             .collect()

@@ -66,35 +66,13 @@ fn renamed(labels: &Labels, before: &Given<'_>, after: &Given<'_>, pods: &PodVie
 mod tests {
     use expect_test::{Expect, expect};
 
-    use super::Labeller;
     use crate::{
-        attribution::{Snapshot, kubernetes::testing},
-        cgroup::tree::{CgroupEntry, CgroupTree, State},
-        labelling::rules::{LabelRule, LabelRules},
-        metric::{Desc, Family, Kind, Sample, Value},
-        subject::{CgroupId, Subject},
+        attribution::Snapshot,
+        labelling::{
+            Labeller,
+            testing::{bring_up, container_path, counter, lines, pod, rules},
+        },
     };
-
-    const UID: &str = "0c3e7a66-d7b6-4e0d-8a4e-5a4f6f3e2a10";
-    const CONTAINERS: [&str; 2] = [
-        "0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef",
-        "fedcba9876543210fedcba9876543210fedcba9876543210fedcba9876543210",
-    ];
-
-    static DESC: Desc = Desc {
-        name: "c_total",
-        help: "H.",
-        kind: Kind::Counter,
-        unit: "",
-        labels: &[],
-        origin: "",
-    };
-
-    fn rules(from: &str, to: &str) -> LabelRules {
-        let mut rules = LabelRules::default();
-        rules.push(LabelRule::new(from, &[], Some(to)).unwrap(), |_| false).unwrap();
-        rules
-    }
 
     fn external(name: &str, value: &str) -> Vec<(String, String)> {
         vec![(name.to_owned(), value.to_owned())]
@@ -102,36 +80,11 @@ mod tests {
 
     /// The pod's container as its `nth` cgroup, which has counted so many, and a cgroup that nobody knows.
     fn check(labeller: &mut Labeller, snapshot: &mut Snapshot, nth: usize, expected: Expect) {
-        let entry = |(id, path): (u64, String)| CgroupEntry {
-            id: CgroupId(id),
-            path: path.into(),
-            state: State::Live,
-        };
         let id = u64::try_from(nth).unwrap() + 1;
-        let path = format!("/kubepods/pod{UID}/{}", CONTAINERS[nth]);
-        let tree: CgroupTree = [(id, path)].into_iter().map(entry).collect();
-        let mut pod = testing::pod(UID, "web-0", &[("web", &CONTAINERS)]);
-        pod.metadata = testing::metadata(&[("region", "beijing"), ("dept", "cloud")]);
-        snapshot.follow(&tree);
-        snapshot.name(testing::view(vec![pod]), &tree);
-        let sample = |id: u64, value| Sample {
-            subject: Subject::Cgroup(CgroupId(id)),
-            labels: Vec::new(),
-            value: Value::Number(value),
-        };
-        let families =
-            vec![Family { desc: &DESC, samples: vec![sample(id, 10.0), sample(90 + id, 3.0)] }];
-        let labelled = labeller.label(families, snapshot);
-        let series = labelled.families.into_iter().flat_map(|family| family.series);
-        let mut lines: Vec<String> = series
-            .map(|series| {
-                let labels: Vec<_> =
-                    series.labels.iter().map(|(name, value)| format!("{name}={value}")).collect();
-                format!("{} {:?}", labels.join(" "), series.value)
-            })
-            .collect();
-        lines.sort();
-        expected.assert_eq(&lines.join("\n"));
+        let labels = [("region", "beijing"), ("dept", "cloud")];
+        bring_up(snapshot, &[(id, &container_path(nth))], Some(pod(&labels)));
+        let family = counter(&[(id, 10.0), (90 + id, 3.0)], None);
+        expected.assert_eq(&lines(labeller.label(vec![family], snapshot)));
     }
 
     /// The second cgroup of the container begins at 10, and what the first had is not lost with the labels.

@@ -52,11 +52,6 @@ while :; do
 done
 "#;
 
-/// The names of those that stay.
-pub(super) fn staying() -> impl Iterator<Item = String> {
-    (1..=N_STAYING).map(|number| format!("pod-{number}"))
-}
-
 /// What came and went.
 #[derive(Clone, Copy, Debug, Default)]
 pub(super) struct PodCount {

@@ -14,7 +14,7 @@ use podmeter_tests::{
     whole::{NodePage, PATIENT},
 };
 
-use super::{pods, schedule::PASSING};
+use super::schedule::PASSING;
 
 /// A page, and what Podmeter used when it was made.
 #[derive(Clone, Debug, Default)]
@@ -139,13 +139,11 @@ impl Scraper {
 
 /// Whether a series that was missing may be less than it was: where the only cgroup that had such events is forgotten.
 ///
-/// It comes back with those of the next incarnation of a container, or of another cgroup under the same path; of pods whose
-/// containers never start again, and of what this test has made under other paths, it does not.
+/// It comes back with those of another cgroup under the same path. A pod's series goes on for as long as the pod does, and
+/// this test makes no path twice.
 fn may_begin_anew(series: &str) -> bool {
     let own = format!("podmeter-{}-", std::process::id());
-    let is_of_others =
-        series.split_once("cgroup=\"/").is_some_and(|(_, path)| !path.starts_with(&own));
-    is_of_others || pods::staying().any(|name| series.contains(&format!("pod=\"{name}\"")))
+    series.split_once("cgroup=\"/").is_some_and(|(_, path)| !path.starts_with(&own))
 }
 
 impl Sample {

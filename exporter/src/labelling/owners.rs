@@ -1,0 +1,237 @@
+//! Whether there still is somebody whom the labels of a series name. Pure.
+
+use std::{borrow::Cow, cell::OnceCell, collections::HashSet, sync::Arc};
+
+use super::{
+    Label, Whose,
+    pod_labels::{PodLabels, SANDBOX},
+};
+use crate::{
+    attribution::{Identity, Names, Part, Snapshot},
+    metric::Desc,
+    page::Labels,
+    subject::{PodUid, Subject},
+};
+
+/// Those of one collection whom labels can name.
+pub(super) struct Owners<'a> {
+    snapshot: &'a Snapshot,
+    pods: &'a PodLabels,
+    external: &'a [Label],
+    /// Made when the first series asks: most collections have none that does.
+    keys: OnceCell<HashSet<Key<'a>>>,
+}
+
+/// The labels by which a cgroup or a network namespace is told from all others.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+struct Key<'a> {
+    cgroup: Option<&'a str>,
+    pod_uid: Option<&'a str>,
+    namespace: Option<&'a str>,
+    pod: Option<&'a str>,
+    container: Option<&'a str>,
+    container_id: Option<&'a str>,
+}
+
+impl<'a> Owners<'a> {
+    pub(super) fn new(snapshot: &'a Snapshot, pods: &'a PodLabels, external: &'a [Label]) -> Self {
+        Self { snapshot, pods, external, keys: OnceCell::new() }
+    }
+
+    /// Whether it is known whose a subject is.
+    pub(super) fn know(&self, subject: Subject) -> bool {
+        !matches!(Whose::of(subject, self.snapshot), Whose::Unresolved)
+    }
+
+    /// Whether a cgroup or a network namespace is there that a series of this family with these labels is about.
+    pub(super) fn have(&self, desc: &Desc, labels: &Labels) -> bool {
+        let keys: &HashSet<Key<'_>> = self.keys.get_or_init(|| {
+            self.snapshot
+                .owners()
+                .filter_map(|(identity, names)| Key::of(identity, names))
+                .collect()
+        });
+        keys.contains(&Key::in_labels(labels)) && self.are_of_today(desc, labels)
+    }
+
+    /// Whether the pod that the labels name, if they do, would give them now: those of pods change.
+    fn are_of_today(&self, desc: &Desc, labels: &Labels) -> bool {
+        let (Some(namespace), Some(name)) = (labels.get("namespace"), labels.get("pod")) else {
+            return true;
+        };
+        let Some(pod) = self.snapshot.pods().pod_named(namespace, name) else { return false };
+        let is_kept = |name| PARTS.contains(&name) || desc.labels.contains(&name);
+        let kept = labels.iter().filter(|(name, _)| is_kept(name));
+        let kept = kept.map(|(name, value)| (Cow::Owned(name.to_owned()), Arc::from(value)));
+        let given = self.pods.of(pod).iter().chain(self.external).cloned();
+        Labels::first_wins(kept.chain(given)) == *labels
+    }
+}
+
+/// The labels of a part of a pod.
+const PARTS: [&str; 2] = ["container", "container_id"];
+
+impl<'a> Key<'a> {
+    fn of(identity: &'a Identity, names: Option<&'a Names>) -> Option<Self> {
+        let nobody = Self::default();
+        Some(match (identity, names) {
+            (Identity::Monitor, _) => return None,
+            (_, Some(Names { pod, part })) => {
+                let pod = &pod.pod;
+                let named =
+                    Self { namespace: Some(&pod.namespace), pod: Some(&pod.name), ..nobody };
+                match part {
+                    Part::Whole => named,
+                    Part::Container(name) => Self { container: Some(name), ..named },
+                    Part::Sandbox => Self { container: Some(SANDBOX), ..named },
+                    Part::Unnamed(id) => Self { container_id: Some(id.as_str()), ..named },
+                }
+            }
+            (Identity::Other { path }, None) => Self { cgroup: Some(path), ..nobody },
+            (Identity::Pod { pod_uid, .. }, None) => {
+                Self { pod_uid: Some(pod_uid.as_str()), ..nobody }
+            }
+            (Identity::Container { pod_uid, container_id, .. }, None) => Self {
+                pod_uid: pod_uid.as_ref().map(PodUid::as_str),
+                container_id: Some(container_id.as_str()),
+                ..nobody
+            },
+        })
+    }
+
+    fn in_labels(labels: &'a Labels) -> Self {
+        Self {
+            cgroup: labels.get("cgroup"),
+            pod_uid: labels.get("pod_uid"),
+            namespace: labels.get("namespace"),
+            pod: labels.get("pod"),
+            container: labels.get("container"),
+            container_id: labels.get("container_id"),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use expect_test::{Expect, expect};
+
+    use crate::{
+        attribution::Snapshot,
+        labelling::{
+            Labeller,
+            testing::{bring_up, container_path, counter, lines, pod, pod_path, rules},
+        },
+    };
+
+    struct Node {
+        labeller: Labeller,
+        snapshot: Snapshot,
+    }
+
+    impl Node {
+        fn start() -> Self {
+            let rules = rules("pod.label.region", "region");
+            let labeller = Labeller::new([("cluster".into(), "one".into())], rules);
+            Self { labeller, snapshot: Snapshot::default() }
+        }
+
+        /// The cgroups that are there, the pod's label if the API is known, who has had how many events, and the page.
+        fn check(
+            &mut self,
+            cgroups: &[(u64, &str)],
+            region: Option<&str>,
+            values: &[(u64, f64)],
+            expected: Expect,
+        ) {
+            let pod = region.map(|region| pod(&[("region", region)]));
+            bring_up(&mut self.snapshot, cgroups, pod);
+            let families = vec![counter(values, Some("rare"))];
+            let lines = lines(self.labeller.label(families, &self.snapshot));
+            let lines = lines.replace("cluster=one ", "").replace("namespace=n9e pod=web-0 ", "");
+            expected.assert_eq(&lines.replace(" workload=web-0 workload_type=barepod", ""));
+        }
+    }
+
+    #[test]
+    fn a_container_keeps_its_series_though_only_an_earlier_incarnation_had_the_event() {
+        let mut node = Node::start();
+        let [first, second] = [0, 1].map(container_path);
+        let region = Some("beijing");
+        node.check(
+            &[(1, &first)],
+            region,
+            &[(1, 7.0)],
+            expect!["container=web reason=rare region=beijing Number(7.0)"],
+        );
+        node.check(
+            &[(1, &first), (2, &second)],
+            region,
+            &[(1, 7.0)],
+            expect!["container=web reason=rare region=beijing Number(7.0)"],
+        );
+        node.check(
+            &[(2, &second)],
+            region,
+            &[],
+            expect!["container=web reason=rare region=beijing Number(7.0)"],
+        );
+        node.check(
+            &[(2, &second)],
+            region,
+            &[(2, 1.0)],
+            expect!["container=web reason=rare region=beijing Number(8.0)"],
+        );
+        node.check(&[], region, &[], expect![[""]]);
+    }
+
+    #[test]
+    fn a_label_that_changes_ends_what_nobody_gives() {
+        let mut node = Node::start();
+        let [first, second] = [0, 1].map(container_path);
+        node.check(
+            &[(1, &first)],
+            Some("beijing"),
+            &[(1, 7.0)],
+            expect!["container=web reason=rare region=beijing Number(7.0)"],
+        );
+        node.check(
+            &[(2, &second)],
+            Some("beijing"),
+            &[],
+            expect!["container=web reason=rare region=beijing Number(7.0)"],
+        );
+        node.check(&[(2, &second)], Some("shanghai"), &[], expect![[""]]);
+    }
+
+    /// No name in the API: a container's series is its own, a pod's and a service's has a successor.
+    #[test]
+    fn what_a_path_names_goes_on_in_the_next_cgroup_of_that_path() {
+        let mut node = Node::start();
+        let [first, second] = [0, 1].map(container_path);
+        let (pod, service) = (pod_path(), "/system.slice/cron.service");
+        let nested = format!("{pod}/nested");
+        node.check(
+            &[(1, &first), (3, &pod), (4, service), (5, &nested)],
+            None,
+            &[(1, 7.0), (4, 2.0), (5, 3.0)],
+            expect![[r#"
+                cgroup=/system.slice/cron.service reason=rare Number(2.0)
+                container_id=0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef pod_uid=0c3e7a66-d7b6-4e0d-8a4e-5a4f6f3e2a10 reason=rare Number(7.0)
+                pod_uid=0c3e7a66-d7b6-4e0d-8a4e-5a4f6f3e2a10 reason=rare Number(3.0)"#]],
+        );
+        node.check(
+            &[(2, &second), (3, &pod), (6, service)],
+            None,
+            &[],
+            expect![[r#"
+            cgroup=/system.slice/cron.service reason=rare Number(2.0)
+            pod_uid=0c3e7a66-d7b6-4e0d-8a4e-5a4f6f3e2a10 reason=rare Number(3.0)"#]],
+        );
+        node.check(
+            &[(3, &pod)],
+            None,
+            &[],
+            expect!["pod_uid=0c3e7a66-d7b6-4e0d-8a4e-5a4f6f3e2a10 reason=rare Number(3.0)"],
+        );
+    }
+}
