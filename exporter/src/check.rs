@@ -7,8 +7,9 @@ use crate::{
     attribution::kubernetes::{Access, KubernetesStatus, SyncState, review::Reviewer},
     caps::{self, Machine, NEEDS, privileged::Privileged},
     cgroup::hierarchy::{Hierarchy, Version},
-    config::{Config, Enabled, local::LocalTargets},
+    config::{Config, Enabled, local::LocalTargets, remote_write::BufferConfig},
     error_chain::one_line,
+    remote_write::buffer::{FolderState, try_out},
     server::{ServerError, web::Web},
     source::probe::{HookKind, OffReason, PROBES, ProbeStatus},
     targets::LastScrape,
@@ -277,7 +278,9 @@ fn target(job: &str, last: LastScrape, local: LocalTargets) -> Finding {
 async fn receivers(agent: &Agent) -> Vec<Finding> {
     let mut findings = Vec::new();
     for endpoint in agent.pushing().endpoints {
-        let subject = format!("receiver {}", endpoint.config().name);
+        let name = &endpoint.config().name;
+        findings.extend(endpoint.config().buffer.as_ref().map(|config| buffer(name, config)));
+        let subject = format!("receiver {name}");
         findings.push(match endpoint.try_out().await {
             Ok(()) => ok(&subject, format!("takes {}", endpoint.config().message.as_str())),
             // The error itself says what to do.
@@ -285,6 +288,29 @@ async fn receivers(agent: &Agent) -> Vec<Finding> {
         });
     }
     findings
+}
+
+/// Whether a receiver's requests can wait where they are to.
+fn buffer(name: &str, config: &BufferConfig) -> Finding {
+    let BufferConfig { directory, size_limit } = config;
+    let subject = format!("buffer {name}");
+    let directory = directory.display();
+    let mb = |n_bytes: u64| n_bytes >> 20;
+    match try_out(config) {
+        Ok(FolderState::InUse) => {
+            ok(&subject, format!("a Podmeter that runs has it in {directory}"))
+        }
+        Ok(FolderState::Writable { room }) if room < *size_limit => warn(
+            &subject,
+            format!("{directory} has room for {} MB of {}", mb(room), mb(*size_limit)),
+            "give it a larger disk, or set buffer.size_limit lower: once the disk is full, samples wait in memory",
+        ),
+        Ok(FolderState::Writable { .. }) => {
+            ok(&subject, format!("{directory} has room for {} MB", mb(*size_limit)))
+        }
+        // The error itself says what to do.
+        Err(error) => fail(&subject, one_line(&error), ""),
+    }
 }
 
 fn kubernetes(agent: &Agent, config: &Config) -> Vec<Finding> {

@@ -56,6 +56,18 @@ pub(super) struct Recovered {
     pub(super) n_torn: usize,
 }
 
+/// How it stands with the folder of a buffer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum FolderState {
+    /// A Podmeter that runs has its buffer there.
+    InUse,
+    /// It can be written to.
+    Writable {
+        /// Bytes that fit: those that are free on its disk, and what the buffer has there already.
+        room: u64,
+    },
+}
+
 /// Why there is no buffer, or why it does not take a request.
 #[derive(Debug, thiserror::Error)]
 pub enum BufferError {
@@ -86,19 +98,47 @@ pub enum BufferError {
     TooLarge,
 }
 
+/// Makes the folder if need be, and takes it.
+fn take(config: &BufferConfig) -> Result<File, BufferError> {
+    let directory = config.directory.clone();
+    let on_error = |source| BufferError::Directory { directory: config.directory.clone(), source };
+    fs::create_dir_all(&directory).map_err(on_error)?;
+    let lock = File::create(directory.join("lock")).map_err(on_error)?;
+    match lock.try_lock() {
+        Ok(()) => Ok(lock),
+        Err(TryLockError::WouldBlock) => Err(BufferError::InUse { directory }),
+        Err(TryLockError::Error(source)) => Err(on_error(source)),
+    }
+}
+
+/// Tries whether a buffer can be in its folder, which is made if need be; what is in it stays as it is.
+pub fn try_out(config: &BufferConfig) -> Result<FolderState, BufferError> {
+    let _lock = match take(config) {
+        Err(BufferError::InUse { .. }) => return Ok(FolderState::InUse),
+        taken => taken?,
+    };
+    let directory = &config.directory;
+    let on_error = |source| BufferError::Write { directory: directory.clone(), source };
+    let file = directory.join("check");
+    let written = fs::write(&file, [0; 4096]);
+    // Also where a part of it was written, but not instead of the reason why not all.
+    let removed = fs::remove_file(&file);
+    written.and(removed).map_err(on_error)?;
+    let disk = rustix::fs::statvfs(directory).map_err(|error| on_error(error.into()))?;
+    let mut room = disk.f_bavail.saturating_mul(disk.f_frsize);
+    for (_, path) in Segment::list(directory).map_err(on_error)? {
+        room = room.saturating_add(fs::metadata(path).map_err(on_error)?.len());
+    }
+    Ok(FolderState::Writable { room })
+}
+
 impl Buffer {
     /// Takes the folder, makes it if need be, and finds what is left in it.
     pub(super) fn open(config: &BufferConfig) -> Result<(Self, Recovered), BufferError> {
+        let lock = take(config)?;
         let directory = config.directory.clone();
         let on_error =
             |source| BufferError::Directory { directory: config.directory.clone(), source };
-        fs::create_dir_all(&directory).map_err(on_error)?;
-        let lock = File::create(directory.join("lock")).map_err(on_error)?;
-        match lock.try_lock() {
-            Ok(()) => {}
-            Err(TryLockError::WouldBlock) => return Err(BufferError::InUse { directory }),
-            Err(TryLockError::Error(source)) => return Err(on_error(source)),
-        }
         let mut recovered = Recovered::default();
         let mut segments = BTreeMap::new();
         for (number, path) in Segment::list(&directory).map_err(on_error)? {

@@ -2,7 +2,7 @@
 
 use std::{fs, path::Path};
 
-use super::{Buffer, BufferError, Header, Recovered, Segment, record};
+use super::{Buffer, BufferError, FolderState, Header, Recovered, Segment, record, try_out};
 use crate::config::remote_write::{BufferConfig, MessageKind};
 
 const LIMIT: u64 = 1 << 20;
@@ -145,6 +145,29 @@ fn a_file_that_is_cleared_has_what_was_added_later() {
     drop(segment);
     let (_buffer, recovered) = open(folder.path());
     assert_eq!((names(&recovered), recovered.n_torn), (vec![2], 0));
+}
+
+#[test]
+fn a_folder_is_tried_out_and_left_as_it_is() {
+    let folder = tempfile::tempdir().unwrap();
+    let directory = folder.path().join("by/need");
+    let config = BufferConfig { directory: directory.clone(), size_limit: LIMIT };
+    let room = |state| match state {
+        FolderState::Writable { room } => room,
+        FolderState::InUse => panic!("nobody has it"),
+    };
+    assert!(room(try_out(&config).unwrap()) > 0);
+    let (mut buffer, _) = open(&directory);
+    append(&mut buffer, 1, b"waits");
+    assert_eq!(try_out(&config).unwrap(), FolderState::InUse);
+    drop(buffer);
+    assert!(room(try_out(&config).unwrap()) > 0);
+    assert_eq!(fs::read_dir(&directory).unwrap().count(), 2, "the lock and the file");
+    let (_, recovered) = open(&directory);
+    assert_eq!((names(&recovered), recovered.n_torn), (vec![1], 0));
+    let config = BufferConfig { directory: "/proc/podmeter".into(), size_limit: LIMIT };
+    let error = try_out(&config).unwrap_err();
+    assert!(matches!(error, BufferError::Directory { .. }), "{error}");
 }
 
 #[test]

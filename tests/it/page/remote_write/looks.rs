@@ -101,6 +101,42 @@ fn check_says_how_it_stands_with_each_receiver() {
     assert!(received.is_empty(), "nothing is written: {received:?}");
 }
 
+#[test]
+fn check_says_whether_buffers_can_be_where_they_are_to() {
+    let Some(binary) = podmeter() else { return };
+    let source = Source::start();
+    let dir = tempfile::tempdir().unwrap();
+    let url = format!("http://{}/w", serve(|_| TAKEN));
+    let file = write(dir.path(), "file", "");
+    let folder = |name: &str| dir.path().join(name).display().to_string();
+    let cases = [
+        ("fits", folder("fits"), "1MB", "ok  ", "fits has room for 1 MB"),
+        ("large", folder("large"), "512TB", "warn", "set buffer.size_limit lower"),
+        (
+            "file",
+            file.display().to_string(),
+            "1MB",
+            "FAIL",
+            "file: it must be a folder that Podmeter may write to",
+        ),
+    ];
+    let items = cases.iter().map(|(name, directory, limit, ..)| {
+        let buffer = format!("{{ directory: {directory}, size_limit: {limit} }}");
+        item(&url, &format!(", name: {name}, buffer: {buffer}"))
+    });
+    let items: Vec<String> = items.collect();
+    let config = write(dir.path(), "podmeter.yaml", &with_listen(&config_of(&source, &items)));
+    let output = Command::new(binary).arg("check").arg("--config").arg(config).output().unwrap();
+    assert_eq!(output.status.code(), Some(1));
+    let said = String::from_utf8([output.stdout, output.stderr].concat()).unwrap();
+    for (name, _, _, verdict, text) in cases {
+        let begin = format!("{verdict}  buffer {name} ");
+        let about: Vec<_> =
+            said.lines().skip_while(|line| !line.starts_with(&begin)).take(2).collect();
+        assert!(about.concat().contains(text), "{name}: {said}");
+    }
+}
+
 /// The row of a receiver on `/`.
 fn row(exporter: &Exporter, name: &str) -> String {
     let page = landing(exporter);
