@@ -3,7 +3,7 @@
 use podmeter::remote_write::buffer::fuzzing::{Found, read, write};
 
 /// The length of what stands before each body.
-const HEADER_BYTES: usize = 24;
+const HEADER_BYTES: usize = 28;
 
 pub(crate) fn check(input: &[u8]) {
     check_file(input);

@@ -1,4 +1,6 @@
-//! One record of a segment: a header of 24 bytes, and a compressed message. Pure.
+//! One record of a segment: a header of 28 bytes, and a compressed message. Pure.
+//!
+//! The header has a checksum of its own: by its length the next record is found, and a body may hold what looks like one.
 //!
 //! | bytes | what |
 //! |---|---|
@@ -8,14 +10,15 @@
 //! | 4 to 7 | the length of the body |
 //! | 8 to 11 | the number of samples |
 //! | 12 to 19 | when the newest sample is of, in milliseconds since the Unix epoch |
-//! | 20 to 23 | CRC-32 of the bytes 1 to 19 and of the body |
+//! | 20 to 23 | CRC-32 of the body |
+//! | 24 to 27 | CRC-32 of the bytes 1 to 23 |
 //!
 //! Numbers are little-endian.
 
 use crate::{config::remote_write::MessageKind, remote_write::instants::Milliseconds};
 
 /// The length of a header.
-pub(super) const HEADER_BYTES: usize = 24;
+pub(super) const HEADER_BYTES: usize = 28;
 
 /// Largest body: a request of the largest number of samples has a few megabytes.
 pub(super) const MAX_BODY_BYTES: usize = 64 << 20;
@@ -38,7 +41,6 @@ pub(super) struct Read {
     pub(super) header: Header,
     pub(super) n_bytes: usize,
     checksum: u32,
-    checked: [u8; 19],
 }
 
 /// The bytes of a header for that body; none if the body is too large.
@@ -50,24 +52,28 @@ pub(super) fn write(header: &Header, body: &[u8]) -> Option<[u8; HEADER_BYTES]> 
         MessageKind::Request => 2,
     };
     let mut bytes = [0; HEADER_BYTES];
-    let (front, checksum) = bytes.split_at_mut(20);
+    let (front, checksum) = bytes.split_last_chunk_mut::<4>()?;
     let fields = [0, kind, 0, 0].into_iter();
     let fields = fields.chain(n_bytes.to_le_bytes()).chain(n_samples.to_le_bytes());
-    for (place, byte) in front.iter_mut().zip(fields.chain(header.newest.to_le_bytes())) {
+    let fields = fields.chain(header.newest.to_le_bytes());
+    for (place, byte) in front.iter_mut().zip(fields.chain(crc32fast::hash(body).to_le_bytes())) {
         *place = byte;
     }
-    let checked = front.get(1..)?;
-    checksum.copy_from_slice(&checksum_of(checked, body).to_le_bytes());
+    *checksum = crc32fast::hash(front.get(1..)?).to_le_bytes();
     Some(bytes)
 }
 
 /// Reads a header; none if no record begins so.
 pub(super) fn read(bytes: &[u8; HEADER_BYTES]) -> Option<Read> {
     let (state, rest) = bytes.split_first()?;
-    let (checked, checksum) = rest.split_first_chunk::<19>()?;
-    let (flags, numbers) = checked.split_first_chunk::<3>()?;
+    let (fields, checksum) = rest.split_last_chunk::<4>()?;
+    if crc32fast::hash(fields) != u32::from_le_bytes(*checksum) {
+        return None;
+    }
+    let (flags, numbers) = fields.split_first_chunk::<3>()?;
     let (n_bytes, numbers) = numbers.split_first_chunk::<4>()?;
-    let (n_samples, newest) = numbers.split_first_chunk::<4>()?;
+    let (n_samples, numbers) = numbers.split_first_chunk::<4>()?;
+    let (newest, checksum) = numbers.split_first_chunk::<8>()?;
     let kind = match flags {
         [1, 0, 0] => MessageKind::WriteRequest,
         [2, 0, 0] => MessageKind::Request,
@@ -77,7 +83,7 @@ pub(super) fn read(bytes: &[u8; HEADER_BYTES]) -> Option<Read> {
     let header = Header {
         kind,
         n_samples: usize::try_from(u32::from_le_bytes(*n_samples)).ok()?,
-        newest: Milliseconds::from_le_bytes(newest.try_into().ok()?),
+        newest: Milliseconds::from_le_bytes(*newest),
     };
     let is_record = *state <= DONE && n_bytes <= MAX_BODY_BYTES;
     is_record.then_some(Read {
@@ -85,22 +91,14 @@ pub(super) fn read(bytes: &[u8; HEADER_BYTES]) -> Option<Read> {
         header,
         n_bytes,
         checksum: u32::from_le_bytes(checksum.try_into().ok()?),
-        checked: *checked,
     })
 }
 
 impl Read {
     /// Whether that body is the one that was written.
     pub(super) fn is_of(&self, body: &[u8]) -> bool {
-        body.len() == self.n_bytes && checksum_of(&self.checked, body) == self.checksum
+        body.len() == self.n_bytes && crc32fast::hash(body) == self.checksum
     }
-}
-
-fn checksum_of(header: &[u8], body: &[u8]) -> u32 {
-    let mut hasher = crc32fast::Hasher::new();
-    hasher.update(header);
-    hasher.update(body);
-    hasher.finalize()
 }
 
 #[cfg(test)]

@@ -2,7 +2,11 @@
 
 use std::{fs, path::Path};
 
-use super::{Buffer, BufferError, FolderState, Header, Recovered, Segment, record, try_out};
+use super::{
+    Buffer, BufferError, FolderState, Header, Recovered, Segment,
+    record::{self, HEADER_BYTES},
+    try_out,
+};
 use crate::config::remote_write::{BufferConfig, MessageKind};
 
 const LIMIT: u64 = 1 << 20;
@@ -78,16 +82,24 @@ fn a_torn_record_costs_itself_wherever_it_is_torn() {
         let (_, recovered) = open(folder.path());
         assert_eq!((names(&recovered), recovered.n_torn), (vec![0, 1, 9], 0), "cut by {cut}");
     }
-    for at in 8 + 25..8 + record {
+    for at in 8 + HEADER_BYTES..8 + record {
         let mut wrong = whole.clone();
         wrong[at] ^= 0x40;
         fs::write(&file, &wrong).unwrap();
         let (_, recovered) = open(folder.path());
         assert_eq!((names(&recovered), recovered.n_torn), (vec![1, 2], 1), "wrong at {at}");
     }
+    // By a header that is wrong nobody knows where the next one begins.
+    for at in 8 + record..8 + record + HEADER_BYTES {
+        let mut wrong = whole.clone();
+        wrong[at] ^= 0x40;
+        fs::write(&file, &wrong).unwrap();
+        let (_, recovered) = open(folder.path());
+        assert_eq!((names(&recovered), recovered.n_torn), (vec![0], 1), "wrong at {at}");
+    }
     // Killed between the body and its header.
     let mut wrong = whole.clone();
-    wrong[8 + 2 * record..8 + 2 * record + 24].fill(0);
+    wrong[8 + 2 * record..8 + 2 * record + HEADER_BYTES].fill(0);
     fs::write(&file, &wrong).unwrap();
     let (_, recovered) = open(folder.path());
     assert_eq!((names(&recovered), recovered.n_torn), (vec![0, 1], 1));
