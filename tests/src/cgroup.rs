@@ -10,6 +10,10 @@ use std::{
 };
 
 use podmeter::subject::CgroupId;
+use rustix::{
+    process::Pid,
+    thread::{CpuSet, sched_getaffinity, sched_setaffinity},
+};
 
 /// How long a test waits for the kernel: virtual machines without KVM are slow.
 pub const PATIENCE: Duration = Duration::from_mins(1);
@@ -212,6 +216,19 @@ impl TestCgroup {
             self.burners.push(child);
         }
         wait_for("the loops are in the cgroup", || self.n_processes() >= n);
+    }
+
+    /// Starts two endless loops in it on each CPU, which they do not leave: a scheduler that balances whole cgroups may
+    /// leave a CPU to another one.
+    pub fn burn_everywhere(&mut self) {
+        let allowed = sched_getaffinity(None).expect("the kernel says it");
+        let cpus: Vec<usize> = (0..CpuSet::MAX_CPU).filter(|&cpu| allowed.is_set(cpu)).collect();
+        self.burn(2 * cpus.len());
+        for (child, &cpu) in self.burners.iter().zip(cpus.iter().cycle()) {
+            let mut one = CpuSet::new();
+            one.set(cpu);
+            sched_setaffinity(Some(Pid::from_child(child)), &one).expect("it runs");
+        }
     }
 
     /// Moves this process into it for as long as the result lives: sockets that are made meanwhile belong to it.

@@ -1,6 +1,6 @@
 //! How long tasks wait for a CPU agrees with the kernel's own account of a known task, `/proc/<pid>/schedstat`.
 
-use std::{thread, time::Duration};
+use std::time::Duration;
 
 use podmeter::{
     metric::Histogram,
@@ -37,7 +37,7 @@ pub(super) fn check_busy(hook: HookKind, case: &str) {
     let (Some(hierarchy), Some(mut probe)) = (hierarchy(), probe) else { return };
     let known = hierarchy.create("busy");
     let mut rivals = hierarchy.create("rivals-of-the-busy");
-    rivals.burn(rivals_of_all_cpus());
+    rivals.burn_everywhere();
     let mut task = TestTask::busy(&known);
     compare(&mut probe, (&known, &mut task), case, Duration::from_secs(1), |_| {});
 }
@@ -48,7 +48,7 @@ fn a_woken_task_waits_as_long_as_schedstat_says() {
     let known = hierarchy.create("woken");
     known.set_least_weight();
     let mut rivals = hierarchy.create("rivals-of-the-woken");
-    rivals.burn(rivals_of_all_cpus());
+    rivals.burn_everywhere();
     let mut task = TestTask::asleep(&known);
     compare(&mut probe, (&known, &mut task), "woken", Duration::from_millis(200), TestTask::wake);
 }
@@ -96,11 +96,6 @@ fn compare(
 
 fn start() -> Option<TestProbe> {
     TestProbe::start("run_queue", &[HookKind::BtfTracepoint])
-}
-
-/// So many that a task has to wait on whichever CPU it is.
-fn rivals_of_all_cpus() -> usize {
-    2 * thread::available_parallelism().map_or(1, usize::from)
 }
 
 fn waits(reading: &Reading, cgroup: CgroupId) -> Option<Histogram> {
