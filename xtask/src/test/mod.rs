@@ -66,8 +66,8 @@ pub(crate) struct Options {
     /// A kernel for `vm`, as a version prefix; may be given several times.
     #[arg(long = "kernel", value_name = "VERSION")]
     kernels: Vec<String>,
-    /// How the virtual machines are set up: with cgroup v2, with v1, or with v2 and a kernel locked down.
-    #[arg(long, alias = "cgroup", value_name = "v2|v1|lockdown", value_parser = matrix::variant)]
+    /// How the virtual machines are set up: with cgroup v2, with v1, with v2 and a kernel locked down, or with v2 for the soak.
+    #[arg(long, alias = "cgroup", value_name = "v2|v1|lockdown|soak", value_parser = matrix::variant)]
     variant: Option<&'static Variant>,
     /// Only tests whose name contains this.
     #[arg(long, value_name = "NAME")]

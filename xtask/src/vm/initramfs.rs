@@ -61,7 +61,11 @@ pub(crate) fn build(contents: &Contents<'_>) -> Result<Vec<u8>> {
         let bytes = fs::read(file).with_context(|| format!("failed to read {}", file.display()))?;
         archive.executable(&format!("bin/{name}"), &bytes)?;
     }
-    add_programs(&mut archive, contents.programs)?;
+    let of_variant = contents.variant.programs.iter().map(|name| {
+        Program::new(process::find(name).with_context(|| format!("{name} is on no PATH"))?)
+    });
+    let of_variant = of_variant.collect::<Result<Vec<_>>>()?;
+    add_programs(&mut archive, contents.programs.iter().chain(&of_variant))?;
     for module in contents.modules {
         archive.executable(&format!("modules/{}.ko", module.name), &module.contents)?;
     }
@@ -70,15 +74,17 @@ pub(crate) fn build(contents: &Contents<'_>) -> Result<Vec<u8>> {
 }
 
 /// Adds programs, and each library that one of them needs once.
-fn add_programs(archive: &mut Archive, programs: &[Program]) -> Result<()> {
+fn add_programs<'a>(
+    archive: &mut Archive,
+    programs: impl Iterator<Item = &'a Program> + Clone,
+) -> Result<()> {
     let read =
         |path: &Path| fs::read(path).with_context(|| format!("failed to read {}", path.display()));
-    for program in programs {
+    for program in programs.clone() {
         let name = program.path.file_name().context("a program's path has a name")?;
         archive.executable(&format!("bin/{}", name.display()), &read(&program.path)?)?;
     }
-    let libraries: BTreeSet<&PathBuf> =
-        programs.iter().flat_map(|program| &program.libraries).collect();
+    let libraries: BTreeSet<&PathBuf> = programs.flat_map(|program| &program.libraries).collect();
     let mut made = BTreeSet::new();
     for library in libraries {
         let relative = library.strip_prefix("/").context("ldd prints whole paths")?;
@@ -112,7 +118,7 @@ fn init(contents: &Contents<'_>) -> String {
         "#!/bin/sh
 /bin/busybox --install -s /bin
 export PATH=/bin HOME=/root RUST_BACKTRACE=1 PODMETER_VM=1 PODMETER_VM_VARIANT={variant}
-export PODMETER_BIN=/bin/podmeter PODMETER_PROMETHEUS=/bin/prometheus
+export PODMETER_BIN=/bin/podmeter PODMETER_PROMETHEUS=/bin/prometheus PODMETER_SOAK_FOLDER=/tmp/soak
 mount -t proc proc /proc
 mount -t sysfs sysfs /sys
 mount -t devtmpfs devtmpfs /dev

@@ -21,15 +21,26 @@ pub(crate) struct Variant {
     pub(crate) parameters: &'static str,
     /// It runs the tests whose names contain this.
     pub(crate) filter: &'static str,
+    /// Programs of the host that only these tests need.
+    pub(crate) programs: &'static [&'static str],
 }
 
-const V2: Variant = Variant { name: "v2", cgroup: Cgroup::V2, parameters: "", filter: "kernel::" };
-const V1: Variant = Variant { name: "v1", cgroup: Cgroup::V1, parameters: "", filter: "kernel::" };
+const V2: Variant =
+    Variant { name: "v2", cgroup: Cgroup::V2, parameters: "", filter: "kernel::", programs: &[] };
+const V1: Variant = Variant { name: "v1", cgroup: Cgroup::V1, ..V2 };
 const LOCKDOWN: Variant = Variant {
     name: "lockdown",
-    cgroup: Cgroup::V2,
     parameters: "lockdown=confidentiality",
     filter: "kernel::lockdown",
+    ..V2
+};
+
+/// The soak on cgroup v2, wherever this machine stands; only when it is asked for.
+const SOAK: Variant = Variant {
+    name: "soak",
+    filter: "soak::the_whole",
+    programs: &["bash", "dd", "nsenter", "unshare"],
+    ..V2
 };
 
 /// What is rare is tested on one kernel.
@@ -46,7 +57,7 @@ pub(crate) struct Guest {
 
 /// The variant of that name.
 pub(crate) fn variant(name: &str) -> Result<&'static Variant, String> {
-    let all: Vec<&Variant> = [&V2].into_iter().chain(RARE).collect();
+    let all: Vec<&Variant> = [&V2].into_iter().chain(RARE).chain([&SOAK]).collect();
     let found = all.iter().find(|variant| variant.name == name).copied();
     found.ok_or_else(|| {
         let names: Vec<&str> = all.iter().map(|variant| variant.name).collect();
@@ -87,6 +98,6 @@ mod tests {
         check(&["6.16"], None, &["6.16 v2"]);
         check(&["6.1"], variant("v1").ok(), &["6.1 v1"]);
         assert_eq!(guests(&[], variant("lockdown").ok()).len(), of_v2.len());
-        assert_eq!(variant("v3").unwrap_err(), "there is: v2, v1, lockdown");
+        assert_eq!(variant("v3").unwrap_err(), "there is: v2, v1, lockdown, soak");
     }
 }
