@@ -15,9 +15,8 @@ use serde_json::{Value, json};
 const HEAD: &str =
     "# Rendered from deploy/chart by Helm; `cargo xtask bless` does it again. Do not edit.\n";
 
-/// The custom resources of the Prometheus operator, as far as the API server must know them to take ours.
-const OPERATOR: &[(&str, &str)] =
-    &[("podmonitors", "PodMonitor"), ("prometheusrules", "PrometheusRule")];
+/// The resources of the Prometheus operator that the chart has objects of.
+const OPERATOR: &str = include_str!("../../fixtures/operator/crds.yaml");
 
 #[test]
 fn the_chart_makes_what_kustomize_has() {
@@ -29,9 +28,7 @@ fn the_chart_makes_what_kustomize_has() {
     let grave = messages.iter().filter(|one| one.get("Severity") != Some(&json!(1)));
     assert_eq!(grave.count(), 0, "{lint}");
 
-    for (plural, kind) in OPERATOR {
-        cluster.kubectl().apply(&custom_resource(plural, kind));
-    }
+    cluster.kubectl().apply(OPERATOR);
     let operator = json!({ "podMonitor": { "enabled": true }, "prometheusRule": { "enabled": true },
         "networkPolicy": { "enabled": true } });
     let privileged = render(&helm, &operator);
@@ -67,9 +64,15 @@ fn the_chart_makes_what_kustomize_has() {
         cluster.kubectl().run(&["apply", "--kustomize", &folder.to_string_lossy()]);
     }
     // The API server's schemas are really asked.
-    let wrong = privileged["daemonset.yaml"].replace("hostNetwork:", "hostNetwrok:");
-    let error = cluster.kubectl().try_run(&["apply", "-f", "-"], &wrong).expect_err("misspelt");
-    assert!(error.contains("hostNetwrok"), "{error}");
+    for (file, field, misspelt) in [
+        ("daemonset.yaml", "hostNetwork:", "hostNetwrok:"),
+        ("podmonitor.yaml", "honorLabels:", "honourLabels:"),
+        ("prometheusrule.yaml", "annotations:", "anotations:"),
+    ] {
+        let wrong = privileged[file].replace(field, misspelt);
+        let error = cluster.kubectl().try_run(&["apply", "-f", "-"], &wrong).expect_err(misspelt);
+        assert!(error.contains(misspelt.trim_end_matches(':')), "{error}");
+    }
 }
 
 #[test]
@@ -77,7 +80,7 @@ fn all_values_render_and_wrong_ones_are_refused() {
     let Some(cluster) = Cluster::start() else { return };
     let Some(helm) = Helm::find(&cluster) else { return };
     expect_refused(&helm);
-    cluster.kubectl().apply(&custom_resource("podmonitors", "PodMonitor"));
+    cluster.kubectl().apply(OPERATOR);
     let mut rendered = render(
         &helm,
         &json!({
@@ -242,24 +245,6 @@ fn check_web(secret: &str) {
     let text = text.expect("the Secret has the file");
     WebConfig::parse(text, "web.yml", Path::new("/etc/podmeter-web"))
         .unwrap_or_else(|error| panic!("{error}:\n{text}"));
-}
-
-fn custom_resource(plural: &str, kind: &str) -> String {
-    format!(
-        "apiVersion: apiextensions.k8s.io/v1
-kind: CustomResourceDefinition
-metadata: {{ name: {plural}.monitoring.coreos.com }}
-spec:
-  group: monitoring.coreos.com
-  scope: Namespaced
-  names: {{ plural: {plural}, kind: {kind} }}
-  versions:
-    - name: v1
-      served: true
-      storage: true
-      schema: {{ openAPIV3Schema: {{ type: object, x-kubernetes-preserve-unknown-fields: true }} }}
-"
-    )
 }
 
 /// Where the chart is.
