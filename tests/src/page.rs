@@ -154,6 +154,18 @@ impl TestPage {
         series.map(|one| one.labels.iter().map(owned).collect()).collect()
     }
 
+    /// The counters or gauges of a family, by the values of their labels.
+    #[must_use]
+    pub fn numbers(&self, name: &str) -> BTreeMap<String, f64> {
+        let families = self.0.families().iter().filter(|family| family.desc.name == name);
+        let number = |one: &podmeter::page::Series| {
+            let labels: Vec<_> = one.labels.iter().map(|(_, value)| value).collect();
+            let Value::Number(number) = one.value else { panic!("{name} is a histogram") };
+            (labels.join(" "), number)
+        };
+        families.flat_map(|family| &family.series).map(number).collect()
+    }
+
     /// A counter or gauge.
     #[must_use]
     pub fn number(&self, name: &str, labels: &[(&str, &str)]) -> Option<f64> {
