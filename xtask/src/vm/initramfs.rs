@@ -14,7 +14,7 @@ use super::{
     matrix::{Cgroup, Variant},
     modules::Module,
 };
-use crate::process;
+use crate::{cargo, process};
 
 /// What the guest prints before the exit status of the tests.
 pub(crate) const SENTINEL: &str = "podmeter-vm: exit ";
@@ -58,14 +58,14 @@ pub(crate) fn build(contents: &Contents<'_>) -> Result<Vec<u8>> {
     let files =
         [("busybox", contents.busybox), ("it", contents.tests), ("podmeter", contents.podmeter)];
     for (name, file) in files {
-        let bytes = fs::read(file).with_context(|| format!("failed to read {}", file.display()))?;
-        archive.executable(&format!("bin/{name}"), &bytes)?;
+        archive.executable(&format!("bin/{name}"), &read(file)?)?;
     }
     let of_variant = contents.variant.programs.iter().map(|name| {
         Program::new(process::find(name).with_context(|| format!("{name} is on no PATH"))?)
     });
     let of_variant = of_variant.collect::<Result<Vec<_>>>()?;
-    add_programs(&mut archive, contents.programs.iter().chain(&of_variant))?;
+    let programs = contents.programs.iter().chain(&of_variant);
+    add_of_host(&mut archive, programs, contents.variant.folders)?;
     for module in contents.modules {
         archive.executable(&format!("modules/{}.ko", module.name), &module.contents)?;
     }
@@ -73,21 +73,29 @@ pub(crate) fn build(contents: &Contents<'_>) -> Result<Vec<u8>> {
     archive.finish()
 }
 
-/// Adds programs, and each library that one of them needs once.
-fn add_programs<'a>(
+/// Adds programs, each library that one of them needs, and the files of folders.
+fn add_of_host<'a>(
     archive: &mut Archive,
     programs: impl Iterator<Item = &'a Program> + Clone,
+    folders: &[&str],
 ) -> Result<()> {
-    let read =
-        |path: &Path| fs::read(path).with_context(|| format!("failed to read {}", path.display()));
     for program in programs.clone() {
         let name = program.path.file_name().context("a program's path has a name")?;
         archive.executable(&format!("bin/{}", name.display()), &read(&program.path)?)?;
     }
-    let libraries: BTreeSet<&PathBuf> = programs.flat_map(|program| &program.libraries).collect();
+    let mut files: BTreeSet<PathBuf> =
+        programs.flat_map(|program| program.libraries.iter().cloned()).collect();
+    for folder in folders {
+        let folder = cargo::root().join(folder);
+        let entries = fs::read_dir(&folder)
+            .with_context(|| format!("failed to read {}", folder.display()))?;
+        for entry in entries {
+            files.insert(entry?.path());
+        }
+    }
     let mut made = BTreeSet::new();
-    for library in libraries {
-        let relative = library.strip_prefix("/").context("ldd prints whole paths")?;
+    for file in &files {
+        let relative = file.strip_prefix("/").context("it is a whole path")?;
         let parents: Vec<_> = relative.ancestors().skip(1).collect();
         // The nearest to the root comes first; the root itself is the empty path.
         for parent in parents.into_iter().rev().filter(|parent| !parent.as_os_str().is_empty()) {
@@ -95,9 +103,13 @@ fn add_programs<'a>(
                 archive.directory(&parent.display().to_string())?;
             }
         }
-        archive.executable(&relative.display().to_string(), &read(library)?)?;
+        archive.executable(&relative.display().to_string(), &read(file)?)?;
     }
     Ok(())
+}
+
+fn read(path: &Path) -> Result<Vec<u8>> {
+    fs::read(path).with_context(|| format!("failed to read {}", path.display()))
 }
 
 /// The init script. The console is the kernel's; the tests write to the second serial port, so that neither cuts

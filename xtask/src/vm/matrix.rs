@@ -23,10 +23,18 @@ pub(crate) struct Variant {
     pub(crate) filter: &'static str,
     /// Programs of the host that only these tests need.
     pub(crate) programs: &'static [&'static str],
+    /// Folders of the repository that they read; in the guest they are where they are on the host.
+    pub(crate) folders: &'static [&'static str],
 }
 
-const V2: Variant =
-    Variant { name: "v2", cgroup: Cgroup::V2, parameters: "", filter: "kernel::", programs: &[] };
+const V2: Variant = Variant {
+    name: "v2",
+    cgroup: Cgroup::V2,
+    parameters: "",
+    filter: "kernel::",
+    programs: &[],
+    folders: &[],
+};
 const V1: Variant = Variant { name: "v1", cgroup: Cgroup::V1, ..V2 };
 const LOCKDOWN: Variant = Variant {
     name: "lockdown",
@@ -40,6 +48,7 @@ const SOAK: Variant = Variant {
     name: "soak",
     filter: "soak::the_whole",
     programs: &["bash", "dd", "nsenter", "unshare"],
+    folders: &["tests/fixtures/v1.34.9/pages"],
     ..V2
 };
 
