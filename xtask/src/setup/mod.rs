@@ -197,6 +197,14 @@ const REQUIREMENTS: &[Requirement] = &[
         bring: |setup| packages::IPROUTE.bring(setup),
     },
     Requirement {
+        name: "util-linux",
+        why: "tests start programs with few capabilities, and in namespaces",
+        purposes: &[Purpose::Kernel, Purpose::Vm, Purpose::Cluster],
+        without: Without::Fails,
+        present: |_| packages::UTIL_LINUX.present(),
+        bring: |setup| packages::UTIL_LINUX.bring(setup),
+    },
+    Requirement {
         name: "ethtool",
         why: "kernel tests switch offloads with it",
         purposes: KERNEL_TESTS,

@@ -23,6 +23,9 @@ pub(crate) const QEMU: Programs =
 /// Makes links and network namespaces, delays packets, and tells the kernel's own counts.
 pub(crate) const IPROUTE: Programs =
     Programs { package: "iproute2", names: &["ip", "nstat", "ss", "tc"] };
+/// Takes capabilities away, and starts programs in namespaces.
+pub(crate) const UTIL_LINUX: Programs =
+    Programs { package: "util-linux", names: &["nsenter", "setpriv", "unshare"] };
 /// Switches a link's offloads.
 pub(crate) const ETHTOOL: Programs = Programs { package: "ethtool", names: &["ethtool"] };
 /// Directs what pods send to a Service.

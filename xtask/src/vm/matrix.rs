@@ -47,7 +47,7 @@ const LOCKDOWN: Variant = Variant {
 const SOAK: Variant = Variant {
     name: "soak",
     filter: "soak::the_whole",
-    programs: &["bash", "dd", "nsenter", "unshare"],
+    programs: &["bash", "dd"],
     folders: &["tests/fixtures/v1.34.9/pages"],
     ..V2
 };

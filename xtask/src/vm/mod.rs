@@ -83,7 +83,9 @@ fn programs(setup: &Setup) -> Result<Vec<Program>> {
     let prometheus = setup::prometheus_tool(&setup.cache, "prometheus");
     let shell = process::find("sh").context("sh is on no PATH")?;
     let mut paths = vec![shell, prometheus.context("there is no prometheus")?];
-    for package in [packages::IPROUTE, packages::ETHTOOL, packages::E2FSPROGS] {
+    let packages =
+        [packages::IPROUTE, packages::UTIL_LINUX, packages::ETHTOOL, packages::E2FSPROGS];
+    for package in packages {
         paths.extend(package.paths()?);
     }
     paths.into_iter().map(Program::new).collect()
