@@ -37,6 +37,7 @@ pub mod probe;
 pub mod prometheus;
 pub mod receiver;
 pub mod recorded_api;
+pub mod skip;
 pub mod target;
 pub mod task;
 pub mod tools;

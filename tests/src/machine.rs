@@ -2,18 +2,21 @@
 
 use podmeter::source::probe::{OffReason, Probe, ProbeStatus};
 
+use crate::skip::left_out;
+
 /// Whether this is a virtual machine of `cargo xtask test vm`, whose kernels can attach every probe.
 #[must_use]
 pub fn is_test_vm() -> bool {
     std::env::var_os("PODMETER_VM").is_some()
 }
 
-/// Whether a probe that was asked for is off because this kernel's types do not have what its hooks need.
+/// Whether a probe that was asked for is off because this kernel's types do not have what its hooks need,
+/// which is said.
 #[must_use]
 pub fn lacks_types(statuses: &[ProbeStatus]) -> bool {
     let lacking = statuses.iter().find(|status| status.state == Err(OffReason::KernelTypes));
     if let Some(ProbeStatus { name, reasons, .. }) = lacking {
-        println!("report: skipped | {name} | {}", reasons.join("; "));
+        left_out(format_args!("{name} | {}", reasons.join("; ")));
     }
     lacking.is_some()
 }

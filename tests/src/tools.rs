@@ -11,6 +11,8 @@ use std::{
 
 use rustix::process::{Pid, Signal, kill_process};
 
+use crate::skip::skipped;
+
 /// The path of a tool from the environment, or nothing after saying that the test is skipped.
 ///
 /// Under CI, where `cargo xtask test` has set everything up, a missing tool is a failure.
@@ -19,7 +21,7 @@ pub fn tool(variable: &str) -> Option<PathBuf> {
     let path = env::var_os(variable).map(PathBuf::from);
     if path.is_none() {
         assert!(env::var_os("CI").is_none(), "{variable} is not set: run `cargo xtask test page`");
-        println!("report: skipped | {variable} is not set: run `cargo xtask test page`");
+        skipped(format_args!("{variable} is not set: run `cargo xtask test page`"));
     }
     path
 }

@@ -8,6 +8,7 @@ use podmeter_tests::{
     disk::{DirectFile, IoStat, ScratchFile},
     exporter::Exporter,
     http,
+    skip::skipped,
     tools::{podmeter, write},
     troubleshooting::assert_explained,
 };
@@ -197,7 +198,7 @@ fn expect_container(exporter: &Exporter, io: &ContainerIo, region: &str, dept: &
 fn names_and_labels_outlive_whatever_becomes_of_the_api_server() {
     let hierarchies = (Hierarchy::find(), Hierarchy::find_io());
     let (Some(binary), (Ok(hierarchy), Ok(io_hierarchy))) = (podmeter(), hierarchies) else {
-        return println!("report: skipped | no binary, or no cgroup can be made here");
+        return skipped("no binary, or no cgroup can be made here");
     };
     // Without its own cache the API server refuses to go on from what etcd has forgotten.
     let Some(mut cluster) = Cluster::start_with(&["--watch-cache-sizes=pods#0"]) else { return };
@@ -207,7 +208,7 @@ fn names_and_labels_outlive_whatever_becomes_of_the_api_server() {
     cgroups.set_quotas();
     let io = match ContainerIo::make(&io_hierarchy, &uid) {
         Ok(io) => io,
-        Err(reason) => return println!("report: skipped | {reason}"),
+        Err(reason) => return skipped(reason),
     };
     let exporter = Exporter::start(&binary, &config(&account, REFRESH));
 

@@ -9,6 +9,7 @@ use podmeter_tests::{
         workload::{controller, owned_by},
     },
     exporter::Exporter,
+    skip::skipped,
     tools::podmeter,
 };
 use serde_json::{Value, json};
@@ -77,7 +78,7 @@ fn fill(cluster: &Cluster) -> BTreeMap<String, String> {
 #[test]
 fn a_full_node_is_named_at_once() {
     let (Some(binary), Ok(hierarchy)) = (podmeter(), Hierarchy::find()) else {
-        return println!("report: skipped | no binary, or no cgroup can be made here");
+        return skipped("no binary, or no cgroup can be made here");
     };
     let Some(cluster) = Cluster::start() else { return };
     let account = deploy(&cluster);

@@ -8,6 +8,7 @@ use std::{
 
 use podmeter_tests::{
     cgroup::{Hierarchy, wait_for},
+    skip::skipped,
     whole::{JOBS, NodePage, Whole},
 };
 
@@ -30,7 +31,7 @@ fn n_live(page: &NodePage) -> f64 {
 fn cgroups_and_targets_come_and_go_while_it_is_scraped() {
     let Some(mut whole) = Whole::start() else { return };
     let Ok(hierarchy) = Hierarchy::find() else {
-        return println!("report: skipped | no cgroup can be made here");
+        return skipped("no cgroup can be made here");
     };
     let n_live_before = n_live(&whole.page());
     let is_over = AtomicBool::new(false);

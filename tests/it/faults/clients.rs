@@ -19,6 +19,7 @@ use podmeter_tests::{
         socket_address,
     },
     exposition::Exposition,
+    skip::skipped,
     tools::podmeter,
     whole::{JOBS, Whole},
 };
@@ -39,7 +40,7 @@ fn scraper() -> std::net::Ipv4Addr {
 fn two_thousand_clients_of_one_address_keep_nobody_else_out() {
     let Some(whole) = Whole::start() else { return };
     if !may_open(u64::from(N_CLIENTS) + 200) {
-        return println!("report: skipped | this process may not open {N_CLIENTS} files");
+        return skipped(format_args!("this process may not open {N_CLIENTS} files"));
     }
     let address = socket_address(whole.exporter.address());
     let crowd: Vec<TcpStream> =
@@ -71,7 +72,7 @@ fn two_thousand_clients_of_one_address_keep_nobody_else_out() {
 fn two_thousand_clients_of_many_addresses_make_room_for_a_scraper() {
     let Some(whole) = Whole::start() else { return };
     if !may_open(u64::from(N_CLIENTS) + 200) {
-        return println!("report: skipped | this process may not open {N_CLIENTS} files");
+        return skipped(format_args!("this process may not open {N_CLIENTS} files"));
     }
     let address = socket_address(whole.exporter.address());
     // So many of each address as are let in.

@@ -18,6 +18,7 @@ use podmeter_tests::{
     exposition::Exposition,
     http::get,
     memory::Memory,
+    skip::{left_out, skipped},
     tools::{Process, podmeter, write},
     whole::{Around, JOBS, NodePage, Whole},
 };
@@ -32,11 +33,11 @@ const N_SCRAPES: usize = 2;
 /// The binary, and where its memory can be limited; nothing where that is impossible, after saying so.
 fn limitable() -> Option<(PathBuf, Hierarchy)> {
     let (Some(binary), Ok(hierarchy)) = (podmeter(), Hierarchy::find()) else {
-        println!("report: skipped | no binary, or no cgroup can be made here");
+        skipped("no binary, or no cgroup can be made here");
         return None;
     };
     if !Memory::is_there(&hierarchy) {
-        println!("report: skipped | there is no memory controller here");
+        skipped("there is no memory controller here");
         return None;
     }
     Some((binary, hierarchy))
@@ -125,7 +126,7 @@ fn a_limit_just_above_its_need_takes_nothing() {
     let _cold = run("cold", MEMORY_LIMIT);
     let need = run("need", MEMORY_LIMIT);
     if need == 0 {
-        return println!("report: skipped | this kernel does not say what a cgroup had at most");
+        return left_out("this kernel does not say what a cgroup had at most");
     }
     let limit = need + ROOM;
     let peak = run("just-above", limit);
@@ -237,7 +238,7 @@ fn a_full_disk_takes_no_page() {
     let Some(binary) = podmeter() else { return };
     let disk = match TinyDisk::mount() {
         Ok(disk) => disk,
-        Err(reason) => return println!("report: skipped | full disk | {reason}"),
+        Err(reason) => return skipped(format_args!("full disk | {reason}")),
     };
     let mut around = Around::start();
     let text = with_listen(&around.config());

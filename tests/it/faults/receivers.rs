@@ -13,6 +13,7 @@ use podmeter_tests::{
     exposition::Exposition,
     http::get,
     post_server::{Answer, TAKEN, serve},
+    skip::skipped,
     tools::podmeter,
     whole::{Around, JOBS, NodePage, Whole},
 };
@@ -182,7 +183,7 @@ fn receiver_buffer_targets_and_api_server_at_once() {
     let Some(binary) = podmeter() else { return };
     let disk = match TinyDisk::mount() {
         Ok(disk) => disk,
-        Err(reason) => return println!("report: skipped | full disk of a buffer | {reason}"),
+        Err(reason) => return skipped(format_args!("full disk of a buffer | {reason}")),
     };
     let receiver = Receiver::start();
     let folder = disk.dir.path().join("buffer");

@@ -19,6 +19,7 @@ use podmeter_tests::{
     machine::is_test_vm,
     page::TestAgent,
     probe::{Reading, TestProbe},
+    skip::{left_out, skipped},
 };
 
 const LATENCY: &str = "podmeter_io_latency_seconds";
@@ -104,8 +105,7 @@ fn buffered_writeback_belongs_to_whom_dirtied_the_pages() {
 
     let (Some(hierarchy), Some(disk)) = (hierarchy(), vm_disk()) else { return };
     if !hierarchy.is_v2() {
-        println!("report: skipped | writeback | cgroup v1 does not tell whose the pages are");
-        return;
+        return left_out("writeback | cgroup v1 does not tell whose the pages are");
     }
     run("mkfs.ext4", &["-q", "-F", "/dev/vda"]);
     let dir = tempfile::tempdir().expect("a temporary folder");
@@ -200,8 +200,7 @@ fn a_request_that_fails_in_part_is_one_error() {
 
     let Some(hierarchy) = hierarchy() else { return };
     if !is_test_vm() {
-        println!("report: skipped | errors | only a virtual machine has a disk that fails");
-        return;
+        return left_out("errors | only a virtual machine has a disk that fails");
     }
     let disk = Disk::find_scsi().expect("every guest has one");
     let Some(mut probe) = start() else { return };
@@ -230,8 +229,8 @@ fn a_request_that_fails_in_part_is_one_error() {
 fn a_disk_without_requests_has_no_series() {
     let Some(hierarchy) = hierarchy() else { return };
     let Some(disk) = Disk::find("ram0") else {
-        println!("report: skipped | ram0 | this machine has no such disk");
-        return;
+        assert!(!is_test_vm(), "every guest has one");
+        return left_out("ram0 | this machine has no such disk");
     };
     let Some(mut probe) = start() else { return };
     let cgroup = hierarchy.create("ram");
@@ -322,13 +321,13 @@ pub(super) fn start() -> Option<TestProbe> {
 }
 
 fn hierarchy() -> Option<Hierarchy> {
-    Hierarchy::find_io().map_err(|reason| println!("report: skipped | {reason}")).ok()
+    Hierarchy::find_io().map_err(skipped).ok()
 }
 
 /// The disk of a virtual machine that a test may overwrite.
 pub(super) fn vm_disk() -> Option<Disk> {
     if !is_test_vm() {
-        println!("report: skipped | /dev/vda | only a virtual machine has a disk to overwrite");
+        left_out("/dev/vda | only a virtual machine has a disk to overwrite");
         return None;
     }
     let disk = Disk::find("vda").expect("every guest has one");
@@ -356,7 +355,7 @@ fn places() -> Vec<Place> {
             vec![Place { disk, path, _file: Some(file) }]
         }
         Err(reason) => {
-            println!("report: skipped | block_io | {reason}");
+            skipped(format_args!("block_io | {reason}"));
             Vec::new()
         }
     }

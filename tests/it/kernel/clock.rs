@@ -9,6 +9,7 @@ use podmeter_tests::{
     exposition::{Exposition, torn_families},
     http::get,
     machine::is_test_vm,
+    skip::left_out,
     tools::podmeter,
 };
 use rustix::time::{ClockId, Timespec, clock_gettime, clock_settime};
@@ -31,7 +32,7 @@ const DURATIONS: &str = "podmeter_cpu_throttle_duration_seconds";
 #[test]
 fn a_clock_that_is_set_touches_no_count_and_no_duration() {
     if !is_test_vm() {
-        return println!("report: skipped | sets the clock of the whole machine");
+        return left_out("sets the clock of the whole machine");
     }
     let (Some(hierarchy), Some(binary)) = (hierarchy(), podmeter()) else { return };
     let exporter = Exporter::start(&binary, "");

@@ -17,6 +17,7 @@ use podmeter_tests::{
     machine::is_test_vm,
     netns::IpFamily,
     probe::TestProbe,
+    skip::skipped,
 };
 
 use super::hierarchy;
@@ -90,7 +91,7 @@ fn packets_that_are_lost_on_their_way_out_belong_to_the_sender() {
     one.send(b"never read").expect("there is room");
     drop((one, other));
     if let Err(error) = test.client.namespace.netem(&["loss", "100%"]) {
-        return println!("report: skipped | {error}");
+        return skipped(error);
     }
     let before = test.client.namespace.dropped();
     let address = SocketAddr::new(test.server.namespace.address(IpFamily::V4), CLOSED_PORT);

@@ -10,6 +10,7 @@ use podmeter_tests::{
     machine::is_test_vm,
     page::{TestAgent, TestPage},
     recorded_api::RecordedApi,
+    skip::{left_out, skipped},
 };
 
 /// The recorded pod, and its UID as systemd's slices spell it.
@@ -72,10 +73,10 @@ impl Cgroups {
 fn containers_of_the_systemd_driver_are_named_on_cgroup_v2() {
     let hierarchies = (Hierarchy::find(), Hierarchy::find_io());
     let (Ok(hierarchy), Ok(io)) = hierarchies else {
-        return println!("report: skipped | systemd driver | no cgroup can be made here");
+        return skipped("systemd driver | no cgroup can be made here");
     };
     if !hierarchy.is_v2() || !io.is_v2() || !is_test_vm() {
-        return println!("report: skipped | systemd driver | only in a virtual machine with v2");
+        return left_out("systemd driver | only in a virtual machine with v2");
     }
     let mut cgroups = Cgroups::make(&hierarchy).expect("no kubelet runs in a virtual machine");
     let api = RecordedApi::start(("dept", "edge"));

@@ -11,6 +11,7 @@ use podmeter_tests::{
     heap::live_bytes,
     machine::is_test_vm,
     page::{TestAgent, TestPage},
+    skip,
     task::TestTask,
 };
 
@@ -199,7 +200,7 @@ fn agent(config: &str) -> Option<TestAgent> {
     let agent = TestAgent::start(&config);
     let attached = agent.collect().number("podmeter_probe_attached", &[("probe", "run_queue")]);
     if attached != Some(1.0) {
-        println!("report: skipped | run_queue cannot attach");
+        skip::skipped("run_queue cannot attach");
         return None;
     }
     Some(agent)

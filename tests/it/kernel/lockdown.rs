@@ -6,6 +6,8 @@ use podmeter::{
     source::probe::{self, HookKind, OffReason, PROBES, ProbeHost},
 };
 
+use podmeter_tests::skip::left_out;
+
 use super::{block_io, network, run_queue};
 
 /// The probes that read nothing by address, but through typed pointers, or nothing at all.
@@ -15,7 +17,7 @@ const ALLOWED: &[&str] = &["block_io", "network", "run_queue"];
 fn probes_say_that_they_may_not_read_memory_and_the_others_count() {
     let host = ProbeHost::find(&HostPaths::default());
     if !host.is_confidential {
-        return println!("report: skipped | this kernel runs without lockdown=confidentiality");
+        return left_out("this kernel runs without lockdown=confidentiality");
     }
     for def in PROBES {
         let (_, statuses) = probe::start(&host, HookKind::ALL, |probe| probe.name == def.name);

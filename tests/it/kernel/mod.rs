@@ -20,9 +20,9 @@ mod restart;
 mod run_queue;
 mod tcp;
 
-use podmeter_tests::cgroup::Hierarchy;
+use podmeter_tests::{cgroup::Hierarchy, skip::skipped};
 
 /// The hierarchy that the tests may make cgroups in, or nothing where there is none, after saying so.
 fn hierarchy() -> Option<Hierarchy> {
-    Hierarchy::find().map_err(|reason| println!("report: skipped | {reason}")).ok()
+    Hierarchy::find().map_err(skipped).ok()
 }

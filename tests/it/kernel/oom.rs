@@ -12,6 +12,7 @@ use podmeter_tests::{
     machine::is_test_vm,
     memory::{Memory, SparedByOom, let_go, wait_until_killed},
     probe::{Reading, TestProbe},
+    skip::left_out,
 };
 
 use super::hierarchy;
@@ -91,8 +92,7 @@ fn processes_that_are_killed_together_are_all_counted() {
         return;
     };
     if !hierarchy.is_v2() {
-        println!("report: skipped | cgroup v1 has no memory.oom.group");
-        return;
+        return left_out("cgroup v1 has no memory.oom.group");
     }
     let group = hierarchy.create("group");
     let memory = Memory::of(&hierarchy, &group);
@@ -113,8 +113,7 @@ fn processes_that_are_killed_together_are_all_counted() {
 #[test]
 fn a_kill_for_the_whole_node_is_nobodys_limit() {
     if !is_test_vm() {
-        println!("report: skipped | kills a process as if the whole machine were out of memory");
-        return;
+        return left_out("kills a process as if the whole machine were out of memory");
     }
     let hooks = [HookKind::Fentry, HookKind::Kprobe];
     let (Some(hierarchy), Some(mut probe)) = (with_memory(), TestProbe::start("oom", &hooks))
@@ -138,7 +137,7 @@ fn a_kill_for_the_whole_node_is_nobodys_limit() {
 fn with_memory() -> Option<Hierarchy> {
     let hierarchy = hierarchy()?;
     if !Memory::is_there(&hierarchy) {
-        println!("report: skipped | this kernel has no memory controller in cgroup v1");
+        left_out("this kernel has no memory controller in cgroup v1");
         return None;
     }
     Some(hierarchy)

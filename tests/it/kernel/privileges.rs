@@ -27,6 +27,7 @@ use podmeter_tests::{
     http::get,
     machine::attached,
     page::TestAgent,
+    skip::skipped,
     tools::{podmeter, write},
 };
 
@@ -54,7 +55,7 @@ fn the_profile_of_the_chart_is_made_smaller_still() {
         .status()
         .is_ok_and(|it| it.success())
     {
-        return println!("report: skipped | there is no setpriv");
+        return skipped("there is no setpriv");
     }
     let granted: Vec<_> = NEEDS.iter().filter(|need| need.grant == Grant::Always).collect();
     let names = granted.iter().map(|need| need.capability.to_string());

@@ -5,6 +5,7 @@ use podmeter::{cgroup::watch::DEAD_GRACE, config::Config};
 use podmeter_tests::{
     cgroup::TestCgroup,
     page::{TestAgent, TestPage},
+    skip::skipped,
     task::TestTask,
 };
 
@@ -27,7 +28,7 @@ fn a_probe_that_stays_counts_on_under_the_new_labels() {
     let agent = TestAgent::start(&config(ON));
     let first = agent.collect();
     if !is_attached(&first, "run_queue") {
-        return println!("report: skipped | run_queue cannot attach");
+        return skipped("run_queue cannot attach");
     }
     let had_network = is_attached(&first, "network");
     let home = hierarchy.create("home");

@@ -23,6 +23,7 @@ use podmeter_tests::{
     machine::is_test_vm,
     netns::IpFamily,
     probe::{Reading, TestProbe},
+    skip::skipped,
 };
 
 use super::hierarchy;
@@ -95,7 +96,7 @@ fn retransmitted_segments_are_those_of_the_namespaces() {
     let ends = [&test.client.namespace, &test.server.namespace];
     let lossy = ends.map(|end| end.netem(&["loss", "5%"]));
     if let Some(error) = lossy.iter().find_map(|set| set.as_ref().err()) {
-        println!("report: skipped | no data is sent again, only SYN | {error}");
+        skipped(format_args!("no data is sent again, only SYN | {error}"));
     }
     for family in FAMILIES {
         let listener = test.listen(family);
@@ -144,7 +145,7 @@ fn a_slow_link_is_seen_in_the_histograms() {
     test.wait_until_closed();
     let before = test.probe.read();
     if let Err(error) = test.client.namespace.netem(&["delay", "50ms"]) {
-        return println!("report: skipped | {error}");
+        return skipped(error);
     }
     for listener in &listeners {
         for _ in 0..N_SLOW {

@@ -7,7 +7,8 @@ use std::{
 };
 
 use podmeter_tests::{
-    cgroup::wait_for, exporter::Exporter, fake_cgroups::FakeCgroups, http::get, tools::podmeter,
+    cgroup::wait_for, exporter::Exporter, fake_cgroups::FakeCgroups, http::get, skip::skipped,
+    tools::podmeter,
 };
 
 /// A name that a page which forgets to escape it would run.
@@ -21,10 +22,7 @@ fn names_are_text_and_no_script_runs() {
     let Some(binary) = podmeter() else { return };
     let chromium = std::env::var_os("PODMETER_CHROMIUM").map(PathBuf::from);
     let Some(chromium) = chromium else {
-        println!(
-            "report: skipped | there is no Chromium: `cargo xtask setup` brings one where apt has it"
-        );
-        return;
+        return skipped("there is no Chromium: `cargo xtask setup` brings one where apt has it");
     };
     let cgroups =
         FakeCgroups::make(&[(HOSTILE, 120), (POD, 350), ("system.slice/cron.service", 0)]);

@@ -8,7 +8,10 @@ use std::{
     process::{Command, Output},
 };
 
-use podmeter_tests::tools::{podmeter, write};
+use podmeter_tests::{
+    skip::skipped,
+    tools::{podmeter, write},
+};
 
 /// A user without any privilege.
 const NOBODY: u32 = 65_534;
@@ -67,7 +70,7 @@ fn without_root_it_says_so_and_measures_what_it_can() {
         outcome(&Command::new(&copy).arg(command).uid(NOBODY).gid(NOBODY).output().unwrap())
     };
     if Command::new("true").uid(NOBODY).status().is_err() {
-        return println!("report: skipped | only root can become another user");
+        return skipped("only root can become another user");
     }
     let (status, stdout, stderr) = as_nobody("collect");
     assert_eq!(status, Some(0), "{stderr}");

@@ -5,6 +5,7 @@ use podmeter_tests::{
     cgroup::{Hierarchy, wait_for},
     exporter::Exporter,
     prometheus::Prometheus,
+    skip::skipped,
     tools::{podmeter, tool},
 };
 
@@ -36,7 +37,7 @@ fn prometheus_scrapes_without_error_and_returns_the_series() {
 fn check_throttling(prometheus: &Prometheus) {
     let hierarchy = match Hierarchy::find() {
         Ok(hierarchy) => hierarchy,
-        Err(reason) => return println!("report: skipped | throttling in Prometheus: {reason}"),
+        Err(reason) => return skipped(format_args!("throttling in Prometheus: {reason}")),
     };
     let mut cgroup = hierarchy.create("scraped");
     cgroup.set_quota(10_000);

@@ -2,7 +2,10 @@
 
 use std::{collections::BTreeSet, process::Command};
 
-use podmeter_tests::tools::{podmeter, write};
+use podmeter_tests::{
+    skip::skipped,
+    tools::{podmeter, write},
+};
 use serde_json::Value;
 
 const UNIT: &str = include_str!("../../../deploy/systemd/podmeter.service");
@@ -38,8 +41,7 @@ fn it_grants_the_capabilities_of_the_chart() {
 fn systemd_takes_it_and_finds_little_exposed() {
     let Some(binary) = podmeter() else { return };
     if version() < OFFLINE_SINCE {
-        println!("report: skipped | there is no systemd-analyze {OFFLINE_SINCE} or later here");
-        return;
+        return skipped(format_args!("there is no systemd-analyze {OFFLINE_SINCE} or later here"));
     }
     assert!(UNIT.contains(INSTALLED));
     let dir = tempfile::tempdir().expect("a temporary folder");

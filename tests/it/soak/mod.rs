@@ -36,6 +36,7 @@ use podmeter_tests::{
     live_pods::LivePods,
     receiver::{Kind, Receiver},
     recorded_api::RecordedApi,
+    skip::skipped,
     tools::{podmeter, tool},
     whole::{Around, Whole},
 };
@@ -73,7 +74,7 @@ fn the_whole_endures_while_everything_comes_and_goes() {
         return;
     };
     let (Ok(hierarchy), io) = (Hierarchy::find(), Hierarchy::find_io().ok()) else {
-        return println!("report: skipped | no cgroup can be made here");
+        return skipped("no cgroup can be made here");
     };
     let io = io.filter(|io| io.mount() != hierarchy.mount());
     let folder = folder();

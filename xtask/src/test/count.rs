@@ -1,4 +1,5 @@
-//! What the tests came to: how many passed, which failed and with what words, and which passed only when run again.
+//! What the tests came to: how many passed, which failed and with what words, which passed only when run again, and which
+//! were skipped.
 
 use super::libtest::{self, Verdict};
 
@@ -17,6 +18,14 @@ pub(crate) struct Failure {
     pub(crate) said: String,
 }
 
+/// A test that did not run, or not to its end, because it lacks something here.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Skip {
+    /// As the tests name it, or the part.
+    pub(crate) name: String,
+    pub(crate) why: String,
+}
+
 /// The verdicts of one part or more.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Count {
@@ -24,11 +33,19 @@ pub(crate) struct Count {
     pub(crate) failures: Vec<Failure>,
     /// Failed, and passed when run again alone; counted as passed.
     pub(crate) flaky: Vec<Failure>,
+    /// Neither passed nor failed.
+    pub(crate) skipped: Vec<Skip>,
 }
 
 impl Count {
     pub(crate) const fn passed(n_passed: usize) -> Self {
-        Self { n_passed, failures: Vec::new(), flaky: Vec::new() }
+        Self { n_passed, failures: Vec::new(), flaky: Vec::new(), skipped: Vec::new() }
+    }
+
+    pub(crate) fn skipped(name: &str, why: &str) -> Self {
+        let mut count = Self::default();
+        count.skip(name, why);
+        count
     }
 
     pub(crate) fn failed(name: &str, said: &str) -> Self {
@@ -41,15 +58,25 @@ impl Count {
         self.failures.push(Failure { name: name.into(), said: said.into() });
     }
 
+    pub(crate) fn skip(&mut self, name: &str, why: &str) {
+        self.skipped.push(Skip { name: name.into(), why: why.into() });
+    }
+
     pub(crate) fn add(&mut self, other: Self) {
         self.n_passed += other.n_passed;
+        self.skipped.extend(other.skipped);
         self.failures.extend(other.failures);
         self.flaky.extend(other.flaky);
     }
 
     /// The verdicts that were read from a test binary's output.
     pub(super) fn of(output: &libtest::Output) -> Self {
-        let mut count = Self::passed(output.n_passed);
+        let mut count = Self::default();
+        for (name, why) in output.skipped() {
+            count.skip(name, &why);
+        }
+        // For the test binary they have passed.
+        count.n_passed = output.n_passed.saturating_sub(count.skipped.len());
         for (name, _) in output.verdicts.iter().filter(|(_, verdict)| **verdict == Verdict::Failed)
         {
             count.fail(name, output.captured.get(name).map_or("", String::as_str));
@@ -70,34 +97,43 @@ impl Count {
         self.failures.iter().map(|failure| failure.name.clone()).collect()
     }
 
-    /// Takes those that were run again and did not fail for passed.
+    /// Takes those that were run again, and neither failed nor were skipped, for passed.
     pub(crate) fn settle(&mut self, again: &Self) {
-        let fails = |name: &str| again.failures.iter().any(|failure| failure.name == name);
+        let Self { n_passed, failures, skipped, .. } = again;
+        let passes = |name: &str| {
+            failures.iter().all(|failure| failure.name != name)
+                && skipped.iter().all(|skip| skip.name != name)
+        };
         // None that was asked for is missing, and nothing failed that has no name here.
-        if again.n_passed + again.failures.len() < self.failures.len() {
+        if n_passed + failures.len() + skipped.len() < self.failures.len() {
             return;
         }
-        let (failures, flaky) = self.failures.drain(..).partition(|failure| fails(&failure.name));
+        let (flaky, failures) = self.failures.drain(..).partition(|failure| passes(&failure.name));
         self.failures = failures;
         self.n_passed += flaky.len();
         self.flaky.extend(flaky);
     }
 
-    /// `N passed, N failed`, and how many of the former only when run again.
+    /// `N passed, N failed, N skipped`, and how many of the first only when run again.
     pub(crate) fn summary(&self) -> String {
-        let Self { n_passed, failures, flaky } = self;
+        let Self { n_passed, failures, flaky, skipped } = self;
         let again = match flaky.len() {
             0 => String::new(),
             n_flaky => format!(" ({n_flaky} of them when run again)"),
         };
-        format!("{n_passed} passed{again}, {} failed", failures.len())
+        let skipped = match skipped.len() {
+            0 => String::new(),
+            n_skipped => format!(", {n_skipped} skipped"),
+        };
+        format!("{n_passed} passed{again}, {} failed{skipped}", failures.len())
     }
 
-    /// Who failed, and the end of what each said: what a reader of the last lines needs.
+    /// Who was skipped and why, who failed, and the end of what each said: what a reader of the last lines needs.
     pub(crate) fn details(&self) -> String {
         let kinds =
             [("failed once, passed when run again", &self.flaky), ("FAILED", &self.failures)];
-        let mut text = String::new();
+        let line = |Skip { name, why }: &Skip| format!("---- skipped: {name} {why}\n");
+        let mut text: String = self.skipped.iter().map(line).collect();
         for (what, failures) in kinds {
             for Failure { name, said } in failures {
                 // What the panic says stands before its backtrace, which the whole output has.
@@ -118,7 +154,7 @@ pub(crate) fn last_lines(said: &str, n_lines: usize) -> String {
 
 #[cfg(test)]
 mod tests {
-    use super::{Count, last_lines};
+    use super::{Count, last_lines, libtest::Output};
 
     fn count(n_passed: usize, failed: &[&str]) -> Count {
         let mut count = Count::passed(n_passed);
@@ -144,6 +180,33 @@ mod tests {
         let mut first = count(5, &["a", "b"]);
         first.settle(&count(1, &[]));
         assert_eq!(first, count(5, &["a", "b"]));
+    }
+
+    #[test]
+    fn who_is_skipped_has_not_passed_and_is_named() {
+        let text = "---- kernel::a stdout ----\nreport: skipped | there is no ip\n\n\
+            successes:\n    kernel::a\n    kernel::b\n\ntest result: ok. 2 passed; 0 failed;\n";
+        let mut output = Output::default();
+        for line in text.lines() {
+            output.line(line);
+        }
+        let mut total = Count::of(&output);
+        assert_eq!(total.summary(), "1 passed, 0 failed, 1 skipped");
+        total.add(Count::skipped("vagrant", "it is not here"));
+        assert_eq!(total.summary(), "1 passed, 0 failed, 2 skipped");
+        let details =
+            "---- skipped: kernel::a there is no ip\n---- skipped: vagrant it is not here\n";
+        assert_eq!(total.details(), details);
+    }
+
+    #[test]
+    fn who_is_skipped_when_run_again_has_failed() {
+        let mut first = count(5, &["a", "b"]);
+        let mut again = count(1, &[]);
+        again.skip("b", "there is no ip");
+        first.settle(&again);
+        assert_eq!(first.summary(), "6 passed (1 of them when run again), 1 failed");
+        assert_eq!(first.to_run_again(), ["b"]);
     }
 
     #[test]

@@ -84,6 +84,20 @@ impl Output {
         self.verdict(line)
     }
 
+    /// The tests that lacked something and did not fail for it, and what they lacked, as tests/src/skip.rs prints it.
+    pub(crate) fn skipped(&self) -> Vec<(&str, String)> {
+        let why = |said: &str| {
+            let whys = said.lines().filter_map(|line| report(line)?.strip_prefix("skipped |"));
+            whys.map(str::trim).collect::<Vec<_>>().join("; ")
+        };
+        let passed = self
+            .captured
+            .iter()
+            .filter(|(name, _)| self.verdicts.get(*name) != Some(&Verdict::Failed));
+        let skipped = passed.map(|(name, said)| (name.as_str(), why(said)));
+        skipped.filter(|(_, why)| !why.is_empty()).collect()
+    }
+
     fn verdict(&mut self, line: &str) -> Option<(String, Verdict)> {
         let mut rest = line;
         if let Some((name, after)) =
@@ -155,6 +169,11 @@ successes:
 report: cfs | pod | events 242
 test kernel::not_a_verdict ... ok
 
+---- kernel::e stdout ----
+report: skipped | there is no ip
+report: skipped | no netem | Error: Unknown qdisc.
+report: skipped events | none
+
 successes:
     kernel::a
     kernel::e
@@ -162,6 +181,7 @@ successes:
 failures:
 
 ---- kernel::b stdout ----
+report: skipped | there is no tc
 thread 'kernel::b' panicked
 left: 1
 
@@ -184,7 +204,16 @@ test result: FAILED. 2 passed; 1 failed; 1 ignored; 0 measured; 0 filtered out; 
             ("kernel::e", Verdict::Passed),
         ];
         assert_eq!(verdicts, expected);
-        assert_eq!(output.reports, ["cfs | pod | events 242"]);
+        let reports = [
+            "cfs | pod | events 242",
+            "skipped | there is no ip",
+            "skipped | no netem | Error: Unknown qdisc.",
+            "skipped events | none",
+            "skipped | there is no tc",
+        ];
+        assert_eq!(output.reports, reports);
+        let why = "there is no ip; no netem | Error: Unknown qdisc.";
+        assert_eq!(output.skipped(), [("kernel::e", why.to_owned())]);
         assert!(output.captured["kernel::b"].contains("left: 1"));
         assert_eq!((output.n_passed, output.n_failed), (2, 1));
     }

@@ -208,6 +208,8 @@ fn page(setup: &Setup, options: &Options) -> Result<Count> {
     counted_twice(|again| {
         let mut command = cargo::cargo();
         command.args(["test", "--package", "podmeter-tests", "--no-fail-fast", "--"]);
+        // What passes may have been skipped, and says so.
+        command.arg("--show-output");
         match again {
             Some(names) => command.arg("--exact").args(names),
             None => command

@@ -3,13 +3,12 @@
 use anyhow::Result;
 
 use super::count::Count;
-use crate::{cargo, console, process, setup::Setup};
+use crate::{cargo, process, setup::Setup};
 
-/// `vagrant validate`, or nothing where there is no Vagrant, after saying so.
+/// `vagrant validate`, which is skipped where there is no Vagrant.
 pub(super) fn validate(setup: &Setup) -> Result<Count> {
     let Some(vagrant) = process::find("vagrant") else {
-        console::say("skipped: vagrant is not here, and apt does not bring it (see above)");
-        return Ok(Count::default());
+        return Ok(Count::skipped("vagrant", "it is not here, and apt does not bring it"));
     };
     let mut command = std::process::Command::new(vagrant);
     command

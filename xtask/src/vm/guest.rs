@@ -76,8 +76,9 @@ pub(crate) fn run(bench: &Bench, planned: Planned) -> Result<Ran> {
         reports.retain(|report| !of_failed.contains(&report.as_str()));
         reports.extend(output_again.reports);
     }
-    for failure in count.failures.iter_mut().chain(&mut count.flaky) {
-        failure.name = format!("{name} {}", failure.name);
+    let failed = count.failures.iter_mut().chain(&mut count.flaky).map(|test| &mut test.name);
+    for test in failed.chain(count.skipped.iter_mut().map(|test| &mut test.name)) {
+        *test = format!("{name} {test}");
     }
     let Planned { guest, kernel: Kernel { release, .. }, .. } = planned;
     Ok(Ran { release, guest, count, reports })
@@ -178,9 +179,14 @@ impl Clock {
 /// Counts the verdicts and says what is missing or failed. A test without a verdict has failed.
 fn judge(tests: &BTreeSet<String>, guest: &str, output: &libtest::Output, end: &End) -> Count {
     let mut count = Count::default();
+    let skipped = output.skipped();
+    let why = |test: &str| skipped.iter().find(|(name, _)| *name == test).map(|(_, why)| why);
     for name in tests {
         match output.verdicts.get(name) {
-            Some(Verdict::Passed) => count.n_passed += 1,
+            Some(Verdict::Passed) => match why(name) {
+                Some(why) => count.skip(name, why),
+                None => count.n_passed += 1,
+            },
             Some(Verdict::Ignored) => {}
             Some(Verdict::Failed) => {
                 let captured = output.captured.get(name).map_or("(no output)", String::as_str);
@@ -216,4 +222,28 @@ fn show_console(console_log: &Path) {
     let text = fs::read(console_log).unwrap_or_default();
     let shown = last_lines(&String::from_utf8_lossy(&text), SHOWN_CONSOLE_LINES);
     console::say(&format!("end of the console:\n{}", shown.trim_end()));
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use super::{End, judge, libtest::Output};
+
+    #[test]
+    fn who_is_skipped_has_not_passed_and_who_has_no_verdict_has_failed() {
+        let text = "test kernel::a ... ok\ntest kernel::b ... ok\ntest kernel::c ...\n\
+            ---- kernel::b stdout ----\nreport: skipped | there is no ip\n\nsuccesses:\n";
+        let mut output = Output::default();
+        for line in text.lines() {
+            output.line(line);
+        }
+        let tests: BTreeSet<String> =
+            ["kernel::a", "kernel::b", "kernel::c"].map(String::from).into();
+        let count = judge(&tests, "6.12 v2", &output, &End::Early);
+        assert_eq!(count.summary(), "1 passed, 1 failed, 1 skipped");
+        let details = "---- skipped: kernel::b there is no ip\n\
+            ---- FAILED: kernel::c\nno verdict: it was running when the guest ended\n";
+        assert_eq!(count.details(), details);
+    }
 }

@@ -6,6 +6,7 @@ use podmeter_tests::{
     cgroup::wait_for,
     exporter::Exporter,
     receiver::{Kind, Receiver},
+    skip::skipped,
 };
 use rustix::process::Signal;
 
@@ -112,7 +113,7 @@ impl<'a> SmallDisk<'a> {
         mount.args(["-t", "tmpfs", "-o", "size=64k", "podmeter-test"]).arg(folder);
         let is_mounted = mount.status().is_ok_and(|status| status.success());
         if !is_mounted {
-            println!("report: skipped | a full disk: this user may not mount one");
+            skipped("a full disk: this user may not mount one");
         }
         is_mounted.then_some(Self(folder))
     }

@@ -21,7 +21,10 @@ use self::{
 };
 pub use self::{image::IMAGE, sandbox::ADDRESS};
 use super::{Cluster, Options, Programs, start_logged, wait_until};
-use crate::tools::{Process, tool};
+use crate::{
+    skip::skipped,
+    tools::{Process, tool},
+};
 
 /// The name of the node.
 pub const NAME: &str = "node-1";
@@ -71,7 +74,7 @@ impl Node {
         let cgroups = match cgroups::make_room() {
             Ok(cgroups) => cgroups,
             Err(reason) => {
-                println!("report: skipped | {reason}");
+                skipped(reason);
                 return None;
             }
         };
