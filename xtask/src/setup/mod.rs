@@ -30,6 +30,10 @@ pub(crate) enum Purpose {
     Vm,
     /// The tests against a real Kubernetes on this machine, without what other tests need.
     Cluster,
+    /// The tests of faults, without what other tests need.
+    Faults,
+    /// The soak on this machine, without what other tests need.
+    Soak,
     /// The benches of the probes and of the relay on this machine.
     Bench,
     /// The fuzz targets.
@@ -92,6 +96,8 @@ const BUILD: &[Purpose] = &[
     Purpose::Kernel,
     Purpose::Vm,
     Purpose::Cluster,
+    Purpose::Faults,
+    Purpose::Soak,
     Purpose::Bench,
     Purpose::Fuzz,
     Purpose::Image,
@@ -117,9 +123,9 @@ const REQUIREMENTS: &[Requirement] = &[
     },
     Requirement {
         name: "prometheus",
-        why: "tests let a real Prometheus scrape the page, in virtual machines and in a cluster too; the relay is \
-              compared with it",
-        purposes: &[Purpose::Test, Purpose::Vm, Purpose::Cluster, Purpose::Bench],
+        why: "tests let a real Prometheus scrape the page, in virtual machines and in a cluster too, and push \
+              to one; the relay is compared with it",
+        purposes: &[Purpose::Test, Purpose::Vm, Purpose::Cluster, Purpose::Soak, Purpose::Bench],
         without: Without::Fails,
         present: tools::prometheus_present,
         bring: tools::bring_prometheus,
@@ -191,7 +197,14 @@ const REQUIREMENTS: &[Requirement] = &[
     Requirement {
         name: "iproute2",
         why: "tests and the bench make networks with it, and tests compare with its counts",
-        purposes: &[Purpose::Kernel, Purpose::Vm, Purpose::Cluster, Purpose::Bench],
+        purposes: &[
+            Purpose::Kernel,
+            Purpose::Vm,
+            Purpose::Cluster,
+            Purpose::Faults,
+            Purpose::Soak,
+            Purpose::Bench,
+        ],
         without: Without::Fails,
         present: |_| packages::IPROUTE.present(),
         bring: |setup| packages::IPROUTE.bring(setup),
@@ -199,7 +212,7 @@ const REQUIREMENTS: &[Requirement] = &[
     Requirement {
         name: "util-linux",
         why: "tests start programs with few capabilities, and in namespaces",
-        purposes: &[Purpose::Kernel, Purpose::Vm, Purpose::Cluster],
+        purposes: &[Purpose::Kernel, Purpose::Vm, Purpose::Cluster, Purpose::Soak],
         without: Without::Fails,
         present: |_| packages::UTIL_LINUX.present(),
         bring: |setup| packages::UTIL_LINUX.bring(setup),
@@ -302,6 +315,8 @@ pub(crate) fn run(purpose: Purpose) -> Result<()> {
         | Purpose::Test
         | Purpose::Kernel
         | Purpose::Cluster
+        | Purpose::Faults
+        | Purpose::Soak
         | Purpose::Bench
         | Purpose::Fuzz
         | Purpose::Image

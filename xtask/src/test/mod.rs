@@ -180,11 +180,13 @@ pub(crate) fn environment(command: &mut Command, setup: &Setup, podmeter: &Path)
 fn prepare(part: Part, guests: &[Guest]) -> Result<Setup> {
     let kernels: Vec<&str> = guests.iter().map(|guest| guest.kernel.as_str()).collect();
     match part {
-        Part::Unit | Part::Faults => setup::ensure(Purpose::Run),
+        Part::Unit => setup::ensure(Purpose::Run),
         Part::Kernel => setup::ensure(Purpose::Kernel),
-        Part::Page | Part::Soak => setup::ensure(Purpose::Test),
+        Part::Page => setup::ensure(Purpose::Test),
         Part::Fuzz => setup::ensure(Purpose::Fuzz),
         Part::Cluster => setup::ensure(Purpose::Cluster),
+        Part::Faults => setup::ensure(Purpose::Faults),
+        Part::Soak => setup::ensure(Purpose::Soak),
         Part::Vm => setup::ensure_kernels(Purpose::Vm, &kernels),
         Part::Image => setup::ensure(Purpose::Image),
         Part::Vagrant => setup::ensure(Purpose::Vagrant),
