@@ -19,7 +19,7 @@ use podmeter::{
     paths::HostPaths,
     source::{
         Source as _,
-        probe::{self, HookKind, ProbeHost},
+        probe::{self, HookKind, PROBES, ProbeHost, ProbeStatus},
     },
 };
 use podmeter_tests::{
@@ -29,6 +29,7 @@ use podmeter_tests::{
     page::TestAgent,
     skip::skipped,
     tools::{podmeter, write},
+    whole::NodePage,
 };
 
 /// Every probe is on.
@@ -45,7 +46,8 @@ fn one_thread_has_capabilities_and_no_other() {
     threads.check(kept, kept, 0);
 }
 
-/// In the chart's profile `capabilities` the process cannot make its bounding set smaller; `no_new_privs` holds.
+/// In the chart's profile `capabilities` the process cannot make its bounding set smaller; `no_new_privs` holds. What it
+/// has is enough for every probe, by the hook that a process with all rights gets.
 #[test]
 fn the_profile_of_the_chart_is_made_smaller_still() {
     let Some(binary) = podmeter() else { return };
@@ -64,10 +66,26 @@ fn the_profile_of_the_chart_is_made_smaller_still() {
     let mut command = Command::new("setpriv");
     command.args(["--no-new-privs", "--inh-caps=-all"]);
     command.arg(format!("--bounding-set=-all,{}", names.join(","))).arg(&binary);
-    let threads = Threads::of(&Exporter::start_by(command, CONFIG));
+    let exporter = Exporter::start_by(command, CONFIG);
+    let threads = Threads::of(&exporter);
     // The tests themselves may have less than root has elsewhere.
     let granted = mask(granted.iter().map(|need| need.capability.index())) & own("CapBnd");
     threads.check(kept(granted), granted, granted);
+    let page = NodePage::of(&exporter);
+    let is_attached = |labels: &[(&str, &str)]| page.count("podmeter_probe_attached", labels) > 0.5;
+    let hook = |probe: &str| {
+        let hooks = HookKind::ALL.iter().map(|hook| hook.as_str());
+        hooks.filter(|hook| is_attached(&[("probe", probe), ("hook", hook)])).collect::<String>()
+    };
+    let attached = PROBES.iter().map(|def| (def.name.to_owned(), hook(def.name)));
+    let attached: BTreeMap<_, _> = attached.filter(|(_, hook)| !hook.is_empty()).collect();
+    drop(exporter);
+    let level = fs::read_to_string("/proc/sys/kernel/perf_event_paranoid").unwrap();
+    let level = level.trim();
+    println!(
+        "report: privileges | the chart's profile, perf_event_paranoid {level} | {attached:?}"
+    );
+    assert_eq!(attached, with_all_rights());
 }
 
 /// What root may read by its capabilities only is closed to the threads that fetch pages.
@@ -96,13 +114,6 @@ fn a_file_of_another_user_is_closed_to_it() {
 /// nothing more when maps, cgroups and namespaces are read.
 #[test]
 fn everything_is_measured_without_the_rest() {
-    let host = ProbeHost::find(&HostPaths::default());
-    let (probes, statuses) = probe::start(&host, HookKind::ALL, |_| true);
-    let with_all: BTreeMap<_, _> = statuses
-        .iter()
-        .filter_map(|status| Some((status.name.to_owned(), status.state.ok()?.as_str().to_owned())))
-        .collect();
-    drop(probes);
     let config = Config::parse(CONFIG, "test.yaml", &|_| None).unwrap();
     let page = TestAgent::start(&config).collect();
     let attached: BTreeMap<_, _> = page
@@ -111,7 +122,7 @@ fn everything_is_measured_without_the_rest() {
         .map(|mut labels| (labels.remove("probe").unwrap(), labels.remove("hook").unwrap()))
         .collect();
     println!("report: privileges | {attached:?}");
-    assert_eq!(attached, with_all);
+    assert_eq!(attached, with_all_rights());
     let failed = page.labels_of("podmeter_source_success", 0.0);
     assert!(failed.is_empty(), "{failed:?}");
     let n_sources = page.labels_of("podmeter_source_success", 1.0).len();
@@ -139,6 +150,14 @@ fn reading_maps_takes_a_capability_on_old_kernels() {
         read.as_ref().map_or_else(|error| one_line(error), |()| "read".to_owned())
     );
     assert_eq!(read.is_ok(), version >= (5, 19) || sysctl.trim() == "0");
+}
+
+/// The hook of each probe that attaches in this process.
+fn with_all_rights() -> BTreeMap<String, String> {
+    let host = ProbeHost::find(&HostPaths::default());
+    let (_probes, statuses) = probe::start(&host, HookKind::ALL, |_| true);
+    let hook = |status: &ProbeStatus| Some(status.state.ok()?.as_str().to_owned());
+    statuses.iter().filter_map(|status| Some((status.name.to_owned(), hook(status)?))).collect()
 }
 
 /// What the thread keeps on this machine of what it is given.
@@ -170,7 +189,7 @@ scrape_configs:
     url: http://127.0.0.1:1/metrics
     authorization: {{ credentials_file: {} }}
 ",
-        probe::PROBES
+        PROBES
             .iter()
             .map(|probe| format!("{}: {{ enabled: false }}", probe.name))
             .collect::<Vec<_>>()
