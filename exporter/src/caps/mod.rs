@@ -105,8 +105,8 @@ pub const NEEDS: &[Need] = &[
     },
     Need {
         capability: Capability::CAP_SYS_ADMIN,
-        why: "attaches kprobes where `kernel.perf_event_paranoid` is above 2, as Ubuntu and old Debian kernels have \
-              it; fentry does without",
+        why: "attaches kprobes where `kernel.perf_event_paranoid` is above 2, as Debian and Ubuntu set it; fentry does \
+              without",
         kernels: "with that setting",
         whose: Whose::Some(&["cpu_throttle", "oom"]),
         fate: Fate::Kept,

@@ -12,7 +12,10 @@ use std::{
 };
 
 use podmeter::{
-    caps::{Grant, Machine, NEEDS, confine, privileged::THREAD_NAME},
+    caps::{
+        Grant, Machine, NEEDS, confine,
+        privileged::{Keep, Privileged, THREAD_NAME},
+    },
     cgroup::hierarchy::Hierarchy,
     config::Config,
     error_chain::one_line,
@@ -25,9 +28,9 @@ use podmeter::{
 use podmeter_tests::{
     exporter::Exporter,
     http::get,
-    machine::attached,
+    machine::{attached, is_test_vm},
     page::TestAgent,
-    skip::skipped,
+    skip::{left_out, skipped},
     tools::{podmeter, write},
     whole::NodePage,
 };
@@ -37,6 +40,11 @@ const CONFIG: &str = "probes: { run_queue: { enabled: true } }\nkubernetes: { en
 
 /// A user without any privilege.
 const NOBODY: u32 = 65_534;
+
+const PERF_EVENT_PARANOID: &str = "/proc/sys/kernel/perf_event_paranoid";
+
+/// The probes that have hooks of this kind.
+const BY_KPROBES: [&str; 2] = ["cpu_throttle", "oom"];
 
 #[test]
 fn one_thread_has_capabilities_and_no_other() {
@@ -80,12 +88,41 @@ fn the_profile_of_the_chart_is_made_smaller_still() {
     let attached = PROBES.iter().map(|def| (def.name.to_owned(), hook(def.name)));
     let attached: BTreeMap<_, _> = attached.filter(|(_, hook)| !hook.is_empty()).collect();
     drop(exporter);
-    let level = fs::read_to_string("/proc/sys/kernel/perf_event_paranoid").unwrap();
+    let level = fs::read_to_string(PERF_EVENT_PARANOID).unwrap();
     let level = level.trim();
     println!(
         "report: privileges | the chart's profile, perf_event_paranoid {level} | {attached:?}"
     );
     assert_eq!(attached, with_all_rights());
+}
+
+/// The guests' kernels are Debian's, which know a level above those of the original.
+#[test]
+fn kprobes_take_sys_admin_where_events_are_restricted() {
+    if !is_test_vm() {
+        return left_out("sets perf_event_paranoid of the whole machine");
+    }
+    let before = fs::read_to_string(PERF_EVENT_PARANOID).unwrap();
+    let n_attached = [("2", false), ("3", false), ("3", true)].map(|(level, restricts_events)| {
+        fs::write(PERF_EVENT_PARANOID, level).unwrap();
+        // It keeps CAP_SYS_ADMIN for this only.
+        let keep = Keep::Needed(Machine { restricts_events, ..Machine::find(None) });
+        let privileged = Privileged::start(keep, probe::lift_memlock_limit).unwrap();
+        let statuses = privileged.run(|| {
+            let host = ProbeHost::find(&HostPaths::default());
+            probe::start(&host, &[HookKind::Kprobe], |probe| BY_KPROBES.contains(&probe.name)).1
+        });
+        let mut statuses = statuses.unwrap();
+        statuses.retain(|status| BY_KPROBES.contains(&status.name));
+        for ProbeStatus { name, state, reasons, .. } in &statuses {
+            let state = state.map_or("off", HookKind::as_str);
+            let reasons = reasons.join("; ");
+            println!("report: kprobes | level {level} | {name} | {state} | {reasons}");
+        }
+        statuses.iter().filter(|status| status.state.is_ok()).count()
+    });
+    fs::write(PERF_EVENT_PARANOID, before).unwrap();
+    assert_eq!(n_attached, [BY_KPROBES.len(), 0, BY_KPROBES.len()]);
 }
 
 /// What root may read by its capabilities only is closed to the threads that fetch pages.
