@@ -55,7 +55,7 @@ fn check_restart(signal: Signal) {
         exporter.signal(Signal::KILL);
         drop(exporter);
     } else {
-        let (_, log) = exporter.terminate();
+        let (_, log) = source.terminate(exporter);
         assert_eq!(log.matches("wait in the buffer").count(), receivers.len(), "{log}");
     }
     for folder in &folders {
@@ -65,7 +65,7 @@ fn check_restart(signal: Signal) {
     wait_for_pages(&source, 2);
     receivers.iter_mut().for_each(Receiver::start_again);
     wait_for_pages(&source, 3);
-    let (_, log) = exporter.terminate();
+    let (_, log) = source.terminate(exporter);
     assert_eq!(log.matches("all samples were sent").count(), receivers.len(), "{log}");
     for receiver in &receivers {
         let case = format!("{:?}, restart by {signal:?}", receiver.kind());
@@ -99,7 +99,7 @@ fn a_full_disk_stops_nothing() {
     });
     receiver.start_again();
     wait_for_pages(&source, 2);
-    let (_, log) = exporter.terminate();
+    let (_, log) = source.terminate(exporter);
     assert!(log.contains("all samples were sent"), "{log}");
     assert_all_arrived("Prometheus, full disk", &source, &receiver);
 }

@@ -155,7 +155,7 @@ fn a_receiver_of_another_authority_gets_nothing_until_it_is_trusted() {
     fs::rename(other.path().join("next.crt"), &ca).unwrap();
     wait_for("it takes what waited", || number(&own_page(&exporter), NEWEST) > 0.0);
     wait_for_pages(&source, 2);
-    let (_, log) = exporter.terminate();
+    let (_, log) = source.terminate(exporter);
     assert!(log.contains("all samples were sent"), "{log}");
     assert_all_arrived("Prometheus, by TLS", &source, &guarded.receiver);
 }

@@ -12,7 +12,7 @@ use rustix::process::Signal;
 use super::{
     MORE, assert_all_arrived, config, config_of, item, landing, number, number_of, own_page,
     received_of_source, setup, setup_both,
-    source::{Source, assert_same, last_number, numbers},
+    source::{Source, last_number, numbers},
     wait_for_pages,
 };
 
@@ -60,7 +60,7 @@ fn receivers_come_change_and_go() {
     let page = own_page(&exporter);
     assert!(!page.contains("remote_name=\"one\""), "{page}");
     assert!(number_of(&page, SENT, &[("remote_name", "two")]) > 0.0, "{page}");
-    let (_, log) = exporter.terminate();
+    let (_, log) = source.terminate(exporter);
     let n_through = log.matches("all samples were sent").count();
     assert_eq!(
         n_through, 3,
@@ -81,7 +81,7 @@ fn receivers_come_change_and_go() {
             }
         });
         let pages = numbers(&received);
-        assert_same(receiver.kind(), &received, &source.expected_of(pages.clone(), MORE));
+        source.assert_same(receiver.kind(), &received, &source.expected_of(pages.clone(), MORE));
         reports.push(pages);
     }
     assert_eq!(*reports[0].start(), 1);
@@ -113,7 +113,7 @@ fn a_page_that_is_under_way_at_a_reload_is_pushed() {
         exporter.signal(Signal::HUP);
     }
     wait_for_pages(&source, 2);
-    let (_, log) = exporter.terminate();
+    let (_, log) = source.terminate(exporter);
     let n_receivers = log.matches("all samples were sent").count();
     // Two changes that come close to each other may be one.
     assert!((N_RELOADS / 2..=N_RELOADS + 1).contains(&n_receivers), "{n_receivers}: {log}");
@@ -134,7 +134,7 @@ fn a_change_while_both_receivers_are_away_loses_and_doubles_nothing() {
     wait_for_pages(&source, 2);
     receivers.iter_mut().for_each(Receiver::start_again);
     wait_for_pages(&source, 2);
-    let (_, log) = exporter.terminate();
+    let (_, log) = source.terminate(exporter);
     assert_eq!(log.matches("all samples were sent").count(), 4, "two of each: {log}");
     for receiver in &receivers {
         let case = format!("{:?}, changed while it is away", receiver.kind());
