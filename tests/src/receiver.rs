@@ -1,7 +1,7 @@
 //! Real receivers of remote write, which a test stops and starts again with what they hold.
 
 use std::{
-    collections::{BTreeMap, BTreeSet},
+    collections::BTreeMap,
     net::{SocketAddr, TcpListener},
     path::{Path, PathBuf},
     process::{Command, Stdio},
@@ -257,10 +257,4 @@ pub fn page_samples(page: &str) -> Vec<(Labels, f64)> {
         }
     }
     samples
-}
-
-/// The labels of all series of a page.
-#[must_use]
-pub fn page_series(page: &str) -> BTreeSet<Labels> {
-    page_samples(page).into_iter().map(|(labels, _)| labels).collect()
 }

@@ -4,18 +4,16 @@ mod buffer;
 mod guarded;
 mod looks;
 mod reload;
+mod shown;
 mod source;
 
-use std::{
-    collections::BTreeSet,
-    path::{Path, PathBuf},
-};
+use std::path::{Path, PathBuf};
 
 use podmeter_tests::{
     cgroup::wait_for,
     exporter::Exporter,
     http::get,
-    receiver::{Kind, Labels, Receiver, Samples, page_samples, page_series},
+    receiver::{Kind, Labels, Receiver, Samples, page_samples},
     tools::{podmeter, tool},
 };
 
@@ -197,47 +195,4 @@ fn a_series_that_is_gone_ends_at_once_in_prometheus() {
         wait_for("it is gone", || receiver.n_series(blinking) == 0);
     }
     assert_eq!(receiver.n_series("level{of=\"less\"}"), 1);
-}
-
-#[test]
-fn what_arrives_is_what_the_page_shows() {
-    let Some((binary, receiver)) = setup(Kind::Prometheus) else { return };
-    let source = Source::start();
-    let exporter = Exporter::start(&binary, &config(&source, &receiver, ""));
-    wait_for_pages(&source, 2);
-    let scraped = || -> BTreeSet<Labels> {
-        let page = get(&exporter.url("/metrics"), &[]);
-        let as_scraped = |mut labels: Labels| {
-            // What a scrape of the page would have put on it.
-            labels.entry("job".into()).or_insert_with(|| "podmeter".into());
-            labels.entry("instance".into()).or_insert_with(|| "n1".into());
-            labels
-        };
-        page_series(page.text()).into_iter().map(as_scraped).collect()
-    };
-    // The counters of the first request are on the second page.
-    let _first = scraped();
-    let shown = scraped();
-    let changes = |labels: &Labels| {
-        // It blinks, and cgroups, pods' among them, come and go on a machine with other tests.
-        labels.get("of").is_some_and(|of| of == "blinking")
-            || ["cgroup", "pod_uid"].iter().any(|label| labels.contains_key(*label))
-    };
-    let mut received = BTreeSet::new();
-    let not_in = |these: &BTreeSet<Labels>, those: &BTreeSet<Labels>| -> Vec<Labels> {
-        these.difference(those).filter(|labels| !changes(labels)).cloned().collect()
-    };
-    // What is pushed waits for the pages of five seconds.
-    for _ in 0..20 {
-        wait_for_pages(&source, 1);
-        received = receiver.samples("{__name__!=\"\"}").into_keys().collect();
-        if not_in(&shown, &received).is_empty() {
-            break;
-        }
-    }
-    // What is counted for the first time has come onto the page meanwhile.
-    let shown_by_now: BTreeSet<Labels> = shown.union(&scraped()).cloned().collect();
-    let (missing, more) = (not_in(&shown, &received), not_in(&received, &shown_by_now));
-    assert!(missing.is_empty() && more.is_empty(), "missing: {missing:#?}\nmore: {more:#?}");
-    assert!(shown.iter().any(|labels| labels["__name__"] == "podmeter_remote_write_samples_total"));
 }
