@@ -24,11 +24,24 @@ impl Dashboard {
             if path.extension().is_some_and(|end| end == "json") {
                 let json = fs::read_to_string(&path).expect("it is UTF-8");
                 let name = path.file_stem().expect("a file has a name").to_string_lossy();
-                let json = serde_json::from_str(&json).expect("it is JSON");
-                all.push(Self { name: name.into_owned(), json });
+                all.push(Self::parse(&name, &json));
             }
         }
         all
+    }
+
+    /// That of a file with this name and this text.
+    #[must_use]
+    pub fn parse(name: &str, json: &str) -> Self {
+        Self { name: name.to_owned(), json: serde_json::from_str(json).expect("it is JSON") }
+    }
+
+    /// The queries of the panel with that title, as the file has them.
+    #[must_use]
+    pub fn queries(&self, title: &str) -> Vec<&str> {
+        let panel = self.panels().find(|panel| text(panel, "/title") == title);
+        let panel = panel.unwrap_or_else(|| panic!("{} has no panel {title}", self.name));
+        list(panel, "/targets").iter().map(|target| text(target, "/expr")).collect()
     }
 
     /// The variables that one chooses from what Prometheus has: a selector, and the label whose values are the choices.
@@ -45,6 +58,25 @@ impl Dashboard {
     pub fn panels(&self) -> impl Iterator<Item = &Value> {
         list(&self.json, "/panels").iter().filter(|panel| text(panel, "/type") != "row")
     }
+}
+
+/// What Grafana puts in for all values of a variable.
+pub const ALL: &str = ".*";
+
+/// A query with what is chosen in place of its variables, as Grafana sends it.
+///
+/// A rate goes back by ten minutes: longer than a test takes.
+pub fn filled<'a>(query: &str, chosen: impl Fn(&str) -> &'a str) -> String {
+    let query = query.replace("$__rate_interval", "10m");
+    let mut parts = query.split('$');
+    let mut text = parts.next().unwrap_or_default().to_owned();
+    for part in parts {
+        let end = part.find(|c: char| !c.is_ascii_alphanumeric() && c != '_');
+        let (variable, rest) = part.split_at(end.unwrap_or(part.len()));
+        text.push_str(chosen(variable));
+        text.push_str(rest);
+    }
+    text
 }
 
 /// A string in a dashboard.

@@ -5,15 +5,12 @@ use std::collections::BTreeSet;
 
 use podmeter_tests::{
     cluster::{node::Node, wait_until},
-    dashboards::{Dashboard, list, text},
+    dashboards::{ALL, Dashboard, filled, list, text},
     prometheus::Prometheus,
 };
 use serde_json::Value;
 
 use super::workload;
-
-/// What Grafana would put in for `$__rate_interval`: longer than the test takes.
-const RATE_INTERVAL: &str = "10m";
 
 /// What is chosen in the dashboards' variables; all of the others, as when a dashboard is opened.
 const CHOSEN: &[(&str, &str)] = &[
@@ -22,9 +19,6 @@ const CHOSEN: &[(&str, &str)] = &[
     ("namespace", "n9e"),
     ("workload", "n9e-webapi"),
 ];
-
-/// What Grafana puts in for all.
-const ALL: &str = ".*";
 
 /// The filter of the user's own label, as Grafana adds it to each selector where a dashboard lets one choose it.
 const FILTER: &str = ",region=\"beijing\"";
@@ -40,6 +34,7 @@ enum Why {
 
 use Why::{AllIsWell, NotHere};
 
+/// Those of "containers" are asked in the guests: see `kernel::prometheus`.
 const NO_DURATIONS: Why =
     NotHere("the kernel refuses the probe cpu_throttle, which needs fentry or kprobes");
 const NO_ROTATION: Why = NotHere("this kubelet was given its certificates");
@@ -157,7 +152,7 @@ pub(super) fn check(node: &Node, prometheus: &Prometheus) {
 /// Each variable has something to choose from, and what this test chooses is there.
 fn check_choices(prometheus: &Prometheus, dashboard: &Dashboard) {
     for (selector, label) in dashboard.choices() {
-        let selector = filled(selector);
+        let selector = filled(selector, chosen);
         wait_until(&format!("{}: {selector} has a {label}", dashboard.name), || {
             let found = prometheus.series(&selector)?;
             let mut values = found.iter().filter_map(|series| series.get(label));
@@ -187,7 +182,7 @@ fn queries_of(dashboard: &Dashboard) -> Vec<Query> {
                 dashboard: name.to_owned(),
                 panel: text(panel, "/title").to_owned(),
                 idx,
-                text: filled(&query),
+                text: filled(&query, chosen),
             });
         }
     }
@@ -196,20 +191,6 @@ fn queries_of(dashboard: &Dashboard) -> Vec<Query> {
 
 fn chosen(variable: &str) -> &'static str {
     CHOSEN.iter().find(|(name, _)| *name == variable).map_or(ALL, |(_, value)| value)
-}
-
-/// A query with what is chosen in place of its variables.
-fn filled(query: &str) -> String {
-    let query = query.replace("$__rate_interval", RATE_INTERVAL);
-    let mut parts = query.split('$');
-    let mut text = parts.next().unwrap_or_default().to_owned();
-    for part in parts {
-        let end = part.find(|c: char| !c.is_ascii_alphanumeric() && c != '_');
-        let (variable, rest) = part.split_at(end.unwrap_or(part.len()));
-        text.push_str(chosen(variable));
-        text.push_str(rest);
-    }
-    text
 }
 
 /// Prometheus evaluates each rule of deploy/alerts without an error.

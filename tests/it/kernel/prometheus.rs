@@ -7,9 +7,10 @@ use std::{
 
 use podmeter_tests::{
     cgroup::{CpuStat, TestCgroup},
+    dashboards::{ALL, Dashboard, filled},
     exporter::Exporter,
     machine::is_test_vm,
-    prometheus::Prometheus,
+    prometheus::{Labelled, Prometheus},
     tools::{podmeter, tool},
 };
 
@@ -38,6 +39,12 @@ fn a_throttle_in_the_kernel_becomes_a_line_that_prometheus_scrapes() {
     limited.burn(2);
     // The load is the point here: there is no condition to wait for but its end.
     thread::sleep(LOAD);
+    if is_test_vm() {
+        // A rate is of two scrapes at least that the load was on between.
+        for panel in PANELS {
+            wait_until_shown(&prometheus, panel);
+        }
+    }
     limited.stop();
 
     let selector = format!("{{cgroup=\"{}\"}}", limited.relative_path());
@@ -53,6 +60,33 @@ fn a_throttle_in_the_kernel_becomes_a_line_that_prometheus_scrapes() {
     }
     let (health, error) = prometheus.target().expect("it has a target");
     assert_eq!((health.as_str(), error.as_str()), ("up", ""));
+}
+
+/// Panels of the dashboard "containers" that need the probe `cpu_throttle`; the quota lasts for less than 50 ms of each
+/// period.
+const PANELS: &[&str] = &["How long each throttle lasted", "Throttles of more than 50 ms"];
+
+/// The dashboard itself is in this binary: a guest has no folder of it.
+const CONTAINERS: &str = include_str!("../../../deploy/dashboards/containers.json");
+
+/// Waits until each query of the panel, as it stands in the dashboard with all of everything chosen, gives more than
+/// nought.
+fn wait_until_shown(prometheus: &Prometheus, panel: &str) {
+    let dashboard = Dashboard::parse("containers", CONTAINERS);
+    for query in dashboard.queries(panel) {
+        let query = filled(query, |_variable| ALL);
+        let deadline = Instant::now() + PROMETHEUS_PATIENCE;
+        let mut last = Ok(Vec::new());
+        let has_data = |found: &Result<Vec<Labelled>, String>| {
+            found.as_ref().is_ok_and(|found| found.iter().any(|(_labels, number)| *number > 0.0))
+        };
+        while !has_data(&last) {
+            assert!(Instant::now() < deadline, "{panel} shows nothing: {query}: {last:?}");
+            thread::park_timeout(Duration::from_millis(100));
+            last = prometheus.try_query(&query);
+        }
+        println!("report: prometheus | {panel} | {last:?}");
+    }
 }
 
 /// Waits until the query gives what `cpu.stat` says, and gives it.
