@@ -2,9 +2,13 @@
 //!
 //! First page: from the start of the process to a complete answer. CPU: user and system time of the process from
 //! `/proc/<pid>/stat`, over 50 scrapes. Memory: `VmRSS` after ten idle seconds.
+//!
+//! Beside them it shows when, in another run with the target and the API server of `relay`, the first page came that has
+//! the target's samples with the labels of their pods.
 
 use std::{
     path::Path,
+    sync::Arc,
     thread,
     time::{Duration, Instant},
 };
@@ -15,6 +19,11 @@ use super::{
     cgroups::{self, Cgroups},
     exporter::Exporter,
     measured::megabytes,
+    relay::{
+        self, cadvisor,
+        contestant::{self, WATCHING},
+        server::{self, Target},
+    },
 };
 use crate::{
     cargo::{self, Build},
@@ -25,6 +34,9 @@ use crate::{
 const N_CGROUPS: usize = 500;
 const N_SCRAPES: u32 = 50;
 const IDLE_TIME: Duration = Duration::from_secs(10);
+
+/// How long is waited for a page that is whole.
+const WHOLE_PAGE_PATIENCE: Duration = Duration::from_secs(30);
 
 const MAX_FIRST_PAGE: Duration = Duration::from_secs(1);
 const MAX_CPU_PER_SCRAPE: Duration = Duration::from_millis(10);
@@ -41,6 +53,7 @@ pub(super) fn run() -> Result<()> {
     let podmeter = cargo::build_podmeter(Build::Release)?;
     // Dropped last, and on every error: nothing of it stays on the machine.
     let cgroups = Cgroups::create(N_CGROUPS)?;
+    let whole_page = whole_page(&podmeter)?;
     let measured = measure(&podmeter)?;
     console::say(&format!(
         "{N_CGROUPS} cgroups with a quota under {}; {N_SCRAPES} scrapes of {} lines, {} of them about these cgroups",
@@ -55,6 +68,11 @@ pub(super) fn run() -> Result<()> {
         console::say(&format!("{name:<15} {measured:<40} limit {limit:<10} {verdict}"));
         is_kept &= row.is_kept;
     }
+    let WholePage { time, n_before, n_pods, n_samples } = whole_page;
+    console::say(&format!(
+        "whole page      {} after start, behind {n_before} that were not; {n_pods} pods, {n_samples} samples of a target",
+        milliseconds(time)
+    ));
     console::say(&machine::described());
     if measured.n_lines_of_bench == 0 {
         bail!(
@@ -101,6 +119,41 @@ fn measure(podmeter: &Path) -> Result<Measured> {
         n_lines: page.lines().count(),
         n_lines_of_bench: page.lines().filter(|line| line.contains(cgroups::NAME)).count(),
     })
+}
+
+/// The first page with a target's samples and the labels of their pods.
+#[derive(Debug)]
+struct WholePage {
+    /// From the start of the process.
+    time: Duration,
+    /// Pages that came earlier, and lacked some of it.
+    n_before: usize,
+    n_pods: usize,
+    n_samples: usize,
+}
+
+fn whole_page(podmeter: &Path) -> Result<WholePage> {
+    let page = relay::full_page(cadvisor::N_PODS)?;
+    let api_server = server::api_server(page.pods())?;
+    let target = Target::start(Arc::clone(&page), None)?;
+    target.open();
+    let configuration = contestant::configuration(api_server, &target, "")?;
+    let start = Instant::now();
+    let mut exporter = Exporter::start(podmeter, &configuration)?;
+    let mut text = exporter.first_page()?;
+    let mut n_before = 0;
+    loop {
+        let time = start.elapsed();
+        let n_samples = text.lines().filter(|line| line.contains("region=\"beijing\"")).count();
+        if text.contains(WATCHING) && n_samples > 0 {
+            return Ok(WholePage { time, n_before, n_pods: page.pods().len(), n_samples });
+        }
+        if time > WHOLE_PAGE_PATIENCE {
+            bail!("no page is whole; the log is {}", exporter.process().log().display());
+        }
+        n_before += 1;
+        text = exporter.scrape()?;
+    }
 }
 
 /// A limit, and whether it is kept.

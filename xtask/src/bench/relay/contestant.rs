@@ -139,15 +139,33 @@ impl Contestant {
 
 /// It, when it knows the pods.
 fn podmeter(place: &Place, target: &Target, more: &str) -> Result<Exporter> {
+    let more = format!("{}{more}", place.without_probes);
+    let configuration = configuration(place.api_server, target, &more)?;
+    let mut exporter = Exporter::start(&place.podmeter, &configuration)?;
+    exporter.first_page()?;
+    wait_until("podmeter knows the pods", PATIENCE, || {
+        exporter.scrape().is_ok_and(|page| page.contains(WATCHING))
+    })?;
+    Ok(exporter)
+}
+
+/// On its page, when it knows the pods.
+pub(in crate::bench) const WATCHING: &str = "podmeter_kubernetes_state{state=\"watching\"} 1";
+
+/// Its configuration with the target and the pods of an API server, whose label `region` each series of a pod gets.
+pub(in crate::bench) fn configuration(
+    api_server: SocketAddr,
+    target: &Target,
+    more: &str,
+) -> Result<String> {
     let kubeconfig = measured::dir()?.join("kubeconfig");
     let text = format!(
-        "apiVersion: v1\nkind: Config\nclusters: [{{ name: b, cluster: {{ server: 'http://{}' }} }}]\n\
+        "apiVersion: v1\nkind: Config\nclusters: [{{ name: b, cluster: {{ server: 'http://{api_server}' }} }}]\n\
          users: [{{ name: b, user: {{ }} }}]\ncontexts: [{{ name: b, context: {{ cluster: b, user: b }} }}]\n\
-         current-context: b\n",
-        place.api_server
+         current-context: b\n"
     );
     fs::write(&kubeconfig, text).context("failed to write the kubeconfig")?;
-    let configuration = format!(
+    Ok(format!(
         "node_name: bench
 kubernetes:
   enabled: true
@@ -159,20 +177,11 @@ scrape_configs:
     url: http://{}/metrics/cadvisor
     honor_timestamps: false
     metric_relabel_configs:
-{}{}{more}",
+{}{more}",
         kubeconfig.display(),
         target.address(),
         rules(),
-        place.without_probes
-    );
-    let mut exporter = Exporter::start(&place.podmeter, &configuration)?;
-    exporter.first_page()?;
-    wait_until("podmeter knows the pods", PATIENCE, || {
-        exporter
-            .scrape()
-            .is_ok_and(|page| page.contains("podmeter_kubernetes_state{state=\"watching\"} 1"))
-    })?;
-    Ok(exporter)
+    ))
 }
 
 /// The rules, as each of the three has them in its configuration.
