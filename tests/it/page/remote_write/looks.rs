@@ -176,11 +176,11 @@ fn the_landing_page_says_how_it_stands_and_nothing_shows_a_secret() {
             && !row.contains("; 0 wait")
             && row.contains("last error: the receiver answered 503 Service Unavailable")
     });
-    let mut seen = landing(&exporter);
-    assert!(
-        seen.contains("cannot connect: is the receiver running, and is `url` right?"),
-        "{seen}"
-    );
+    let mut seen = String::new();
+    wait_for("the other one's error is shown", || {
+        seen = landing(&exporter);
+        seen.contains("cannot connect: is the receiver running, and is `url` right?")
+    });
     is_there.store(true, Ordering::Relaxed);
     wait_for("it has taken what waited", || {
         let row = row(&exporter, "main");
