@@ -38,9 +38,12 @@ impl<'a> Owners<'a> {
         Self { snapshot, pods, external, keys: OnceCell::new() }
     }
 
-    /// Whether it is known whose a subject is.
+    /// Whether a subject that gives nothing now may go on with the value that it had.
+    ///
+    /// A network namespace may not: what the kernel counted of it is freed when it ends, and its number is the next one's.
     pub(super) fn know(&self, subject: Subject) -> bool {
-        !matches!(Whose::of(subject, self.snapshot), Whose::Unresolved)
+        !matches!(subject, Subject::NetworkNamespace(_))
+            && !matches!(Whose::of(subject, self.snapshot), Whose::Unresolved)
     }
 
     /// Whether a cgroup or a network namespace is there that a series of this family with these labels is about.
@@ -113,14 +116,21 @@ impl<'a> Key<'a> {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::Arc;
+
     use expect_test::{Expect, expect};
 
     use crate::{
         attribution::Snapshot,
+        cgroup::{
+            namespaces::NetworkNamespaces,
+            tree::{CgroupEntry, CgroupTree, State},
+        },
         labelling::{
             Labeller,
-            testing::{bring_up, container_path, counter, lines, pod, pod_path, rules},
+            testing::{bring_up, cgroup, container_path, counter, lines, pod, pod_path, rules},
         },
+        subject::{CgroupId, NetworkNamespaceId, Subject},
     };
 
     struct Node {
@@ -145,6 +155,7 @@ mod tests {
         ) {
             let pod = region.map(|region| pod(&[("region", region)]));
             bring_up(&mut self.snapshot, cgroups, pod);
+            let values = values.iter().map(|(id, value)| (cgroup(*id), *value));
             let families = vec![counter(values, Some("rare"))];
             let lines = lines(self.labeller.label(families, &self.snapshot));
             let lines = lines.replace("cluster=one ", "").replace("namespace=n9e pod=web-0 ", "");
@@ -233,5 +244,24 @@ mod tests {
             &[],
             expect!["pod_uid=0c3e7a66-d7b6-4e0d-8a4e-5a4f6f3e2a10 reason=rare Number(3.0)"],
         );
+    }
+
+    #[test]
+    fn a_namespace_of_a_pod_begins_anew_under_the_number_of_the_one_before() {
+        let (host, of_pod) = (NetworkNamespaceId(101), NetworkNamespaceId(102));
+        let entry = CgroupEntry { id: CgroupId(1), path: pod_path().into(), state: State::Live };
+        let mut tree: CgroupTree = [entry].into_iter().collect();
+        tree.set_namespaces(Arc::new(NetworkNamespaces::of(host, [(CgroupId(1), of_pod)])));
+        let snapshot = Snapshot::of(&tree);
+        let mut labeller = Labeller::default();
+        let mut given = |value: Option<f64>| {
+            let values = value.map(|value| (Subject::NetworkNamespace(of_pod), value));
+            lines(labeller.label(vec![counter(values, None)], &snapshot))
+        };
+        let series =
+            |value| format!("pod_uid=0c3e7a66-d7b6-4e0d-8a4e-5a4f6f3e2a10 Number({value})");
+        assert_eq!(given(Some(7.0)), series("7.0"));
+        assert_eq!(given(None), series("7.0"));
+        assert_eq!(given(Some(1.0)), series("8.0"));
     }
 }

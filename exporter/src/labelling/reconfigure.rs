@@ -70,7 +70,7 @@ mod tests {
         attribution::Snapshot,
         labelling::{
             Labeller,
-            testing::{bring_up, container_path, counter, lines, pod, rules},
+            testing::{bring_up, cgroup, container_path, counter, lines, pod, rules},
         },
     };
 
@@ -83,7 +83,7 @@ mod tests {
         let id = u64::try_from(nth).unwrap() + 1;
         let labels = [("region", "beijing"), ("dept", "cloud")];
         bring_up(snapshot, &[(id, &container_path(nth))], Some(pod(&labels)));
-        let family = counter(&[(id, 10.0), (90 + id, 3.0)], None);
+        let family = counter([(cgroup(id), 10.0), (cgroup(90 + id), 3.0)], None);
         expected.assert_eq(&lines(labeller.label(vec![family], snapshot)));
     }
 

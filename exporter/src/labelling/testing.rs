@@ -67,14 +67,22 @@ pub(super) fn bring_up(snapshot: &mut Snapshot, cgroups: &[(u64, &str)], pod: Op
     }
 }
 
-/// A counter of what cgroups have had for some reason.
-pub(super) fn counter(values: &[(u64, f64)], reason: Option<&'static str>) -> Family {
-    let sample = |(id, value): &(u64, f64)| Sample {
-        subject: Subject::Cgroup(CgroupId(*id)),
+/// A cgroup as a subject.
+pub(super) fn cgroup(id: u64) -> Subject {
+    Subject::Cgroup(CgroupId(id))
+}
+
+/// A counter of what subjects have had for some reason.
+pub(super) fn counter(
+    values: impl IntoIterator<Item = (Subject, f64)>,
+    reason: Option<&'static str>,
+) -> Family {
+    let sample = |(subject, value): (Subject, f64)| Sample {
+        subject,
         labels: reason.map(|reason| ("reason", reason.into())).into_iter().collect(),
-        value: Value::Number(*value),
+        value: Value::Number(value),
     };
-    Family { desc: &DESC, samples: values.iter().map(sample).collect() }
+    Family { desc: &DESC, samples: values.into_iter().map(sample).collect() }
 }
 
 /// The series, a line each.
