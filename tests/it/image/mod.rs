@@ -5,6 +5,7 @@ mod sbom;
 use std::net::Ipv4Addr;
 
 use podmeter_tests::{
+    exporter::Exporter,
     http::get,
     image::{Image, KUBECONFIG},
     name_server, page_server,
@@ -43,8 +44,7 @@ fn it_serves_a_page_and_ends_politely() {
     let attached: Vec<&str> = attached.filter(|line| line.ends_with(" 1")).collect();
     assert!(attached.iter().any(|line| line.contains("network")), "{attached:?}");
     assert_eq!(get(&exporter.url("/"), &[]).status, 200);
-    let (status, log) = exporter.terminate();
-    assert!(status.success(), "{status}: {log}");
+    end(exporter);
 }
 
 /// A static C library finds names by itself, from the files that the kubelet mounts.
@@ -68,6 +68,7 @@ fn names_are_found_in_hosts_and_by_dns() {
         let sample = format!("from_target{{job=\"{job}\",node=\"image-test\"}} 1");
         assert!(page.text().contains(&sample), "{}", page.text());
     }
+    end(exporter);
 }
 
 /// The image has no list of authorities; what needs one says which key names it.
@@ -80,6 +81,7 @@ fn who_needs_public_authorities_is_told_what_to_set() {
     assert_eq!(get(&exporter.url("/metrics"), &[]).status, 200);
     let landing = get(&exporter.url("/"), &[]);
     assert!(landing.text().contains("set tls_config.ca_file"), "{}", landing.text());
+    end(exporter);
 
     let kubeconfig = |cluster: &str| {
         format!(
@@ -96,4 +98,10 @@ fn who_needs_public_authorities_is_told_what_to_set() {
     assert!(without.contains("certificate-authority"), "{without}");
     let plain = said("server: 'http://127.0.0.1:1'");
     assert!(!plain.contains("certificate-authority"), "{plain}");
+}
+
+/// It ends politely, and runc takes the cgroups of its container away.
+fn end(exporter: Exporter) {
+    let (status, log) = exporter.terminate();
+    assert!(status.success(), "{status}: {log}");
 }
