@@ -115,7 +115,7 @@ impl Labeller {
             })
             .collect();
         let mut accumulators = mem::take(&mut self.accumulators);
-        let owners = Owners::new(snapshot, &self.pods, &self.external);
+        let owners = Owners::new(self, snapshot);
         let families = families
             .into_iter()
             .map(|family| {
@@ -167,12 +167,16 @@ impl Labeller {
             .labels
             .iter()
             .map(|(name, value)| (Cow::Borrowed(*name), Arc::from(value.as_ref())));
-        let external = self.external.iter().cloned();
+        Labels::first_wins(own.chain(self.subject_labels(whose)))
+    }
+
+    /// What each sample about it has beside its own labels.
+    fn subject_labels(&self, whose: Whose<'_>) -> impl Iterator<Item = Label> {
         let subject = match whose {
             Whose::Named(_, names) => self.pods.labels(names),
             _ => whose.labels(),
         };
-        Labels::first_wins(own.chain(subject).chain(external))
+        subject.into_iter().chain(self.external.iter().cloned())
     }
 
     /// How many labels of pods were left out, and how many values were cut, since the start.

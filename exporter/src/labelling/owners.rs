@@ -2,40 +2,25 @@
 
 use std::{borrow::Cow, cell::OnceCell, collections::HashSet, sync::Arc};
 
-use super::{
-    Label, Whose,
-    pod_labels::{PodLabels, SANDBOX},
-};
+use super::{Labeller, Whose};
 use crate::{
-    attribution::{Identity, Names, Part, Snapshot},
+    attribution::{Identity, Snapshot},
     metric::Desc,
     page::Labels,
-    subject::{PodUid, Subject},
+    subject::Subject,
 };
 
 /// Those of one collection whom labels can name.
 pub(super) struct Owners<'a> {
+    labeller: &'a Labeller,
     snapshot: &'a Snapshot,
-    pods: &'a PodLabels,
-    external: &'a [Label],
-    /// Made when the first series asks: most collections have none that does.
-    keys: OnceCell<HashSet<Key<'a>>>,
-}
-
-/// The labels by which a cgroup or a network namespace is told from all others.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
-struct Key<'a> {
-    cgroup: Option<&'a str>,
-    pod_uid: Option<&'a str>,
-    namespace: Option<&'a str>,
-    pod: Option<&'a str>,
-    container: Option<&'a str>,
-    container_id: Option<&'a str>,
+    /// What a series about each of them has beside its own labels; made when the first series asks.
+    labels: OnceCell<HashSet<Labels>>,
 }
 
 impl<'a> Owners<'a> {
-    pub(super) fn new(snapshot: &'a Snapshot, pods: &'a PodLabels, external: &'a [Label]) -> Self {
-        Self { snapshot, pods, external, keys: OnceCell::new() }
+    pub(super) fn new(labeller: &'a Labeller, snapshot: &'a Snapshot) -> Self {
+        Self { labeller, snapshot, labels: OnceCell::new() }
     }
 
     /// Whether a subject that gives nothing now may go on with the value that it had.
@@ -46,71 +31,19 @@ impl<'a> Owners<'a> {
             && !matches!(Whose::of(subject, self.snapshot), Whose::Unresolved)
     }
 
-    /// Whether a cgroup or a network namespace is there that a series of this family with these labels is about.
+    /// Whether a cgroup or a network namespace is there that a series of this family would have these labels for now:
+    /// those of a pod change.
     pub(super) fn have(&self, desc: &Desc, labels: &Labels) -> bool {
-        let keys: &HashSet<Key<'_>> = self.keys.get_or_init(|| {
-            self.snapshot
-                .owners()
-                .filter_map(|(identity, names)| Key::of(identity, names))
-                .collect()
-        });
-        keys.contains(&Key::in_labels(labels)) && self.are_of_today(desc, labels)
+        let of_subject = labels.iter().filter(|(name, _)| !desc.labels.contains(name));
+        let of_subject =
+            of_subject.map(|(name, value)| (Cow::Owned(name.to_owned()), Arc::from(value)));
+        self.labels.get_or_init(|| self.all_labels()).contains(&Labels::first_wins(of_subject))
     }
 
-    /// Whether the pod that the labels name, if they do, would give them now: those of pods change.
-    fn are_of_today(&self, desc: &Desc, labels: &Labels) -> bool {
-        let (Some(namespace), Some(name)) = (labels.get("namespace"), labels.get("pod")) else {
-            return true;
-        };
-        let Some(pod) = self.snapshot.pods().pod_named(namespace, name) else { return false };
-        let is_kept = |name| PARTS.contains(&name) || desc.labels.contains(&name);
-        let kept = labels.iter().filter(|(name, _)| is_kept(name));
-        let kept = kept.map(|(name, value)| (Cow::Owned(name.to_owned()), Arc::from(value)));
-        let given = self.pods.of(pod).iter().chain(self.external).cloned();
-        Labels::first_wins(kept.chain(given)) == *labels
-    }
-}
-
-/// The labels of a part of a pod.
-const PARTS: [&str; 2] = ["container", "container_id"];
-
-impl<'a> Key<'a> {
-    fn of(identity: &'a Identity, names: Option<&'a Names>) -> Option<Self> {
-        let nobody = Self::default();
-        Some(match (identity, names) {
-            (Identity::Monitor, _) => return None,
-            (_, Some(Names { pod, part })) => {
-                let pod = &pod.pod;
-                let named =
-                    Self { namespace: Some(&pod.namespace), pod: Some(&pod.name), ..nobody };
-                match part {
-                    Part::Whole => named,
-                    Part::Container(name) => Self { container: Some(name), ..named },
-                    Part::Sandbox => Self { container: Some(SANDBOX), ..named },
-                    Part::Unnamed(id) => Self { container_id: Some(id.as_str()), ..named },
-                }
-            }
-            (Identity::Other { path }, None) => Self { cgroup: Some(path), ..nobody },
-            (Identity::Pod { pod_uid, .. }, None) => {
-                Self { pod_uid: Some(pod_uid.as_str()), ..nobody }
-            }
-            (Identity::Container { pod_uid, container_id, .. }, None) => Self {
-                pod_uid: pod_uid.as_ref().map(PodUid::as_str),
-                container_id: Some(container_id.as_str()),
-                ..nobody
-            },
-        })
-    }
-
-    fn in_labels(labels: &'a Labels) -> Self {
-        Self {
-            cgroup: labels.get("cgroup"),
-            pod_uid: labels.get("pod_uid"),
-            namespace: labels.get("namespace"),
-            pod: labels.get("pod"),
-            container: labels.get("container"),
-            container_id: labels.get("container_id"),
-        }
+    fn all_labels(&self) -> HashSet<Labels> {
+        let served = self.snapshot.owners().filter(|(identity, _)| **identity != Identity::Monitor);
+        let whose = served.map(|(identity, names)| Whose::known(Some(identity), names));
+        whose.map(|whose| Labels::first_wins(self.labeller.subject_labels(whose))).collect()
     }
 }
 
