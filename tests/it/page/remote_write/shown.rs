@@ -1,9 +1,6 @@
 //! What arrives is what the page shows: all of its series, and the values of those that stand still meanwhile.
 
-use std::{
-    collections::{BTreeMap, BTreeSet},
-    time::{SystemTime, UNIX_EPOCH},
-};
+use std::collections::{BTreeMap, BTreeSet};
 
 use podmeter_tests::{
     exporter::Exporter,
@@ -14,7 +11,7 @@ use podmeter_tests::{
 
 use super::{
     config_of, item, setup,
-    source::{Source, is_kept},
+    source::{Source, is_kept, now},
     wait_for_pages,
 };
 
@@ -90,7 +87,7 @@ fn check(kind: Kind, message: &str) {
     // The counters of the first request are on the second page.
     let _first = shown(&exporter);
     let before = shown(&exporter);
-    let since = SystemTime::now().duration_since(UNIX_EPOCH).expect("it is after 1970");
+    let since = now();
     let received = wait_until_received(&source, &receiver, &before);
     // What is counted for the first time has come onto the page meanwhile.
     let after = shown(&exporter);
@@ -103,7 +100,6 @@ fn check(kind: Kind, message: &str) {
     assert!(missing.is_empty() && more.is_empty(), "missing: {missing:#?}\nmore: {more:#?}");
     let sent = "podmeter_remote_write_samples_total";
     assert!(before.keys().any(|labels| labels["__name__"] == sent));
-    let since = i64::try_from(since.as_millis()).expect("it is before the end of time");
     check_values(kind, (&before, &after), since, &received);
 }
 

@@ -155,7 +155,8 @@ impl Source {
     }
 }
 
-fn now() -> i64 {
+/// The time as samples have it, in milliseconds since the Unix epoch.
+pub(super) fn now() -> i64 {
     let since = SystemTime::now().duration_since(UNIX_EPOCH).expect("it is after 1970");
     i64::try_from(since.as_millis()).expect("it is before the end of time")
 }
